@@ -1,0 +1,82 @@
+"""Simulators behind one small protocol: one module each; nothing else knows which one runs."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol, cast
+
+from portability.network import Network
+from portability.precision import NumberFormat
+from portability.realization import Realization, Synapses
+from portability.spikes import SpikeData
+
+NAMES = ("nest", "brian2")
+
+
+@dataclass(frozen=True)
+class Option:
+    """A key of ``[backends.<name>]`` in a study file: its type, default and meaning."""
+
+    type: type
+    default: Any
+    meaning: str
+    allowed: tuple[Any, ...] = ()
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a run is expected to need, from coefficients measured on one machine: within 2x."""
+
+    memory_bytes: float
+    build_seconds: float
+    simulate_seconds: float
+
+
+class Simulation(Protocol):
+    """A network built inside a simulator, ready to run once."""
+
+    def connections(self, projection: str) -> Synapses:
+        """Synapses as the simulator reports them, sorted as by ``Synapses.sorted``."""
+
+    def run(self, n_steps: int, progress: Callable[[float], None]) -> SpikeData:
+        """Simulate ``n_steps`` steps; ``progress`` is told the fraction done now and then."""
+
+
+class Backend(Protocol):
+    """What a backend module offers."""
+
+    OPTIONS: Mapping[str, Option]
+
+    def available(self) -> str | None:
+        """None when it can run here, otherwise one sentence saying why not and what to do."""
+
+    def versions(self) -> dict[str, str]:
+        """Versions of the packages whose code decides the result."""
+
+    def check(self, network: Network, number_format: NumberFormat) -> list[str]:
+        """What of this network or format the backend cannot represent, a sentence each."""
+
+    def threads(self, network: Network, options: Mapping[str, Any]) -> int:
+        """Number of threads a run will use."""
+
+    def estimate(
+        self,
+        network: Network,
+        number_format: NumberFormat,
+        options: Mapping[str, Any],
+        n_steps: int,
+        timestep: float,
+    ) -> Estimate:
+        """Memory and time of one run."""
+
+    def simulation(
+        self, realization: Realization, number_format: NumberFormat, options: Mapping[str, Any]
+    ) -> Simulation:
+        """Build the realized network in the simulator."""
+
+
+def load(name: str) -> Backend:
+    """The backend module called ``name``; its simulator is imported only when it is used."""
+    return cast(Backend, importlib.import_module(f"portability.backends.{name}"))

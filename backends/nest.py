@@ -1,0 +1,343 @@
+"""NEST through pyNN.nest: the reference backend.
+
+How a realization is lowered:
+
+- ``spike_precision="on_grid"``: PyNN's default swaps in off-grid models (``iaf_psc_exp_ps``),
+  which are not the reference model.
+- Cells are PyNN standard cells. Synapses are handed to ``nest.Connect`` as arrays, a chunk at a
+  time, because PyNN's own connectors work neuron by neuron.
+- A Poisson drive is a ``poisson_generator`` connected straight to the neurons; NEST gives every
+  target its own spike train, so no parrot neurons are needed.
+- A ``SpikeSourceArray`` is a ``spike_generator`` connected straight to its targets: a spike
+  labelled t arrives at t + delay, as from a neuron. PyNN's parrot neurons would add a delay and
+  shift the spike times.
+- A ``SpikeSourcePoisson`` population that is not a drive needs parrot neurons, so that all its
+  targets see the same spikes; its generators start one step early to make up for the parrots'
+  delay.
+- Spikes are read as integer steps. NEST labels a spike with the end of the step in which the
+  threshold was reached, which is the harness's convention, so nothing is shifted.
+
+Random input depends on the seed and the number of threads: every virtual process has a generator.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import importlib.metadata
+import importlib.util
+import math
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from portability.backends import Estimate, Option
+from portability.network import Network, Population
+from portability.precision import NumberFormat
+from portability.realization import Realization, Synapses
+from portability.spikes import PopulationSpikes, SpikeData
+
+OPTIONS = {
+    "threads": Option(int, 1, "threads of one run; more than one pays off only for large networks")
+}
+
+MAX_CONNECTIONS_PER_VIRTUAL_PROCESS = 134_217_726
+"""NEST 3.10 refuses more connections of one synapse model on one virtual process."""
+
+SLICE_MS = 100.0
+"""Simulated between two reports of progress; fixed, so that it cannot change the random input."""
+
+
+def available() -> str | None:
+    """None when NEST and PyNN can be imported, otherwise what to install."""
+    if importlib.util.find_spec("nest") is None:
+        return "NEST is not installed; pip install 'pynn-portability[nest]' brings it"
+    return None
+
+
+def versions() -> dict[str, str]:
+    """Versions of NEST and PyNN."""
+    return {p: importlib.metadata.version(p) for p in ("nest-simulator", "PyNN")}
+
+
+def check(network: Network, number_format: NumberFormat) -> list[str]:
+    """What of the network or the number format NEST cannot represent."""
+    problems = []
+    if number_format.state != "float64":
+        problems.append(
+            f"NEST computes in double precision and cannot run the state arithmetic of format "
+            f"{number_format.name!r}"
+        )
+    for population in network.populations:
+        scalar = all(
+            isinstance(population.parameters.get(k, 0.0), float) for k in ("start", "duration")
+        )
+        if population.cell_type == "SpikeSourcePoisson" and not scalar:
+            problems.append(
+                f"population {population.label!r}: start and duration of SpikeSourcePoisson must "
+                "be one number for all cells"
+            )
+    return problems
+
+
+def threads(network: Network, options: Mapping[str, Any]) -> int:
+    """As many threads as asked, multiplied until every virtual process can hold its connections."""
+    return _threads_for(_synapse_count(network), options["threads"])
+
+
+def _threads_for(n_synapses: int, asked: int) -> int:
+    needed = math.ceil(n_synapses / MAX_CONNECTIONS_PER_VIRTUAL_PROCESS)
+    # a multiple of what was asked keeps the cores evenly loaded
+    return asked * max(1, math.ceil(needed / asked))
+
+
+def _synapse_count(network: Network) -> int:
+    realization = Realization(network, 0, 0.1)
+    return sum(realization.synapse_count(p.label) for p in network.projections)
+
+
+def estimate(
+    network: Network,
+    number_format: NumberFormat,
+    options: Mapping[str, Any],
+    n_steps: int,
+    timestep: float,
+) -> Estimate:
+    """Memory and time from coefficients measured with NEST 3.10, at an assumed 3 spikes/s."""
+    synapses = _synapse_count(network)
+    neurons = sum(p.size for p in network.populations)
+    n_threads = min(threads(network, options), os.cpu_count() or 1)
+    events = synapses * 3.0 * n_steps * timestep / 1000.0
+    return Estimate(
+        memory_bytes=250e6 + 3e3 * neurons + 50.0 * synapses,
+        build_seconds=3.0 + 4e-7 * synapses,
+        simulate_seconds=(6e-8 * neurons * n_steps + 1.1e-7 * events) / n_threads,
+    )
+
+
+def simulation(
+    realization: Realization, number_format: NumberFormat, options: Mapping[str, Any]
+) -> NestSimulation:
+    """Build the realized network in NEST's kernel, which is reset first."""
+    return NestSimulation(realization, number_format, threads(realization.network, options))
+
+
+@contextlib.contextmanager
+def _silenced() -> Iterator[None]:
+    """Keep NEST's banner and PyNN's failing attempt to compile extensions off the terminal."""
+    with tempfile.TemporaryFile() as sink:
+        kept = [os.dup(1), os.dup(2)]
+        try:
+            os.dup2(sink.fileno(), 1)
+            os.dup2(sink.fileno(), 2)
+            yield
+        finally:
+            for copy, descriptor in zip(kept, (1, 2), strict=True):
+                os.dup2(copy, descriptor)
+                os.close(copy)
+
+
+class NestSimulation:
+    """A network in NEST's kernel, which holds one: only the latest in a process is usable."""
+
+    def __init__(
+        self, realization: Realization, number_format: NumberFormat, n_threads: int
+    ) -> None:
+        with _silenced():
+            import nest  # noqa: PLC0415
+            import pyNN.nest as sim  # noqa: PLC0415
+        self._nest = nest
+        self._sim = sim
+        self._realization = realization
+        self._network = realization.network
+        self._timestep = realization.timestep
+        sim.setup(
+            timestep=self._timestep,
+            spike_precision="on_grid",
+            verbosity="error",
+            threads=n_threads,
+            rng_seed=_kernel_seed(realization.seed),
+        )
+        nest.SetDefaults("spike_generator", {"precise_times": False})
+        self._first_id: dict[str, int] = {}
+        self._recorders: dict[str, Any] = {}
+        self._model_of: dict[str, str] = {}
+        for population in self._network.populations:
+            self._create(population)
+        for projection in self._network.projections:
+            self._connect(projection.label, number_format)
+        for drive in self._network.drives:
+            self._drive(drive.label)
+        nest.Prepare()
+
+    # --- building ---
+
+    def _create(self, population: Population) -> None:
+        nest, label = self._nest, population.label
+        if population.cell_type == "SpikeSourceArray":
+            nodes = self._create_spike_generators(population)
+        elif population.cell_type == "SpikeSourcePoisson":
+            nodes = self._create_poisson_sources(population)
+        else:
+            cell = getattr(self._sim, population.cell_type)
+            parameters = {
+                name: _scalar_if_constant(values)
+                for name, values in self._realization.parameters(label).items()
+            }
+            cells = self._sim.Population(population.size, cell(**parameters), label=label)
+            cells.initialize(**self._realization.initial_values(label))
+            nodes = cells.node_collection
+        self._first_id[label] = nodes[0].global_id
+        if population.recorded and population.cell_type != "SpikeSourceArray":
+            recorder = nest.Create("spike_recorder", params={"time_in_steps": True})
+            nest.Connect(nodes, recorder)
+            self._recorders[label] = recorder
+
+    def _create_spike_generators(self, population: Population) -> Any:
+        neurons, steps = self._realization.spike_steps(population.label)
+        order = np.argsort(neurons, kind="stable")
+        trains = np.split(steps[order], np.cumsum(np.bincount(neurons, minlength=population.size)))
+        parameters = [{"spike_times": train * self._timestep} for train in trains[:-1]]
+        return self._nest.Create("spike_generator", population.size, params=parameters)
+
+    def _create_poisson_sources(self, population: Population) -> Any:
+        nest = self._nest
+        parameters = self._realization.parameters(population.label)
+        start = max(float(parameters["start"][0]) - self._timestep, 0.0)
+        generators = nest.Create(
+            "poisson_generator",
+            population.size,
+            params={
+                "rate": parameters["rate"],
+                "start": start,
+                "stop": start + float(parameters["duration"][0]),
+            },
+        )
+        parrots = nest.Create("parrot_neuron", population.size)
+        nest.Connect(generators, parrots, "one_to_one", {"delay": self._timestep})
+        return parrots
+
+    def _connect(self, label: str, number_format: NumberFormat) -> None:
+        projection = next(p for p in self._network.projections if p.label == label)
+        discretise = number_format.discretiser(projection)
+        unit = self._weight_unit(projection.target, projection.receptor)
+        model = self._synapse_model(projection.source, projection.target)
+        self._model_of[label] = model
+        for chunk in self._realization.synapses(label):
+            self._nest.Connect(
+                chunk.source.astype(np.int64) + self._first_id[projection.source],
+                chunk.target.astype(np.int64) + self._first_id[projection.target],
+                "one_to_one",
+                {
+                    "synapse_model": model,
+                    "weight": discretise(chunk.weight) * unit,
+                    "delay": chunk.delay * self._timestep,
+                },
+            )
+
+    def _synapse_model(self, source: str, target: str) -> str:
+        """Parallel projections get a model of their own, to be told apart when read back."""
+        built = [p for p in self._network.projections if p.label in self._model_of]
+        earlier = sum((p.source, p.target) == (source, target) for p in built)
+        if not earlier:
+            return "static_synapse"
+        model = f"static_synapse_{earlier}"
+        if model not in self._nest.synapse_models:
+            self._nest.CopyModel("static_synapse", model)
+        return model
+
+    def _weight_unit(self, target: str, receptor: str) -> float:
+        """pA per nA or nS per uS; NEST tells receptors apart by sign, for conductances too."""
+        conductance_based = self._network.population(target).conductance_based
+        return -1000.0 if conductance_based and receptor == "inhibitory" else 1000.0
+
+    def _drive(self, label: str) -> None:
+        nest = self._nest
+        drive = next(d for d in self._network.drives if d.label == label)
+        arrays = self._realization.drive(label)
+        window = {"start": drive.start, "stop": drive.start + drive.duration}
+        if not math.isfinite(window["stop"]):
+            del window["stop"]
+        size = len(arrays.rate)
+        targets = np.arange(size) + self._first_id[drive.target]
+        uniform = np.all(arrays.rate == arrays.rate[0])
+        generators = nest.Create(
+            "poisson_generator",
+            1 if uniform else size,
+            params={"rate": float(arrays.rate[0]) if uniform else arrays.rate, **window},
+        )
+        nest.Connect(
+            np.broadcast_to(np.array(generators.tolist()), (size,)).copy(),
+            targets,
+            "one_to_one",
+            {
+                "synapse_model": "static_synapse",
+                "weight": arrays.weight * self._weight_unit(drive.target, drive.receptor),
+                "delay": arrays.delay * self._timestep,
+            },
+        )
+
+    # --- reading back and running ---
+
+    def connections(self, projection: str) -> Synapses:
+        """Synapses as NEST's kernel holds them, in PyNN's units, sorted."""
+        nest = self._nest
+        described = next(p for p in self._network.projections if p.label == projection)
+        found = nest.GetConnections(
+            self._nodes(described.source),
+            self._nodes(described.target),
+            synapse_model=self._model_of[projection],
+        )
+        if not len(found):
+            return Synapses.concatenate([])
+        table = found.get(["source", "target", "weight", "delay"])
+        unit = self._weight_unit(described.target, described.receptor)
+        column = {name: np.atleast_1d(values) for name, values in table.items()}
+        return Synapses(
+            (column["source"] - self._first_id[described.source]).astype(np.int32),
+            (column["target"] - self._first_id[described.target]).astype(np.int32),
+            column["weight"] / unit,
+            np.rint(column["delay"] / self._timestep).astype(np.int32),
+        ).sorted()
+
+    def _nodes(self, label: str) -> Any:
+        first = self._first_id[label]
+        size = self._network.population(label).size
+        return self._nest.NodeCollection(list(range(first, first + size)))
+
+    def run(self, n_steps: int, progress: Callable[[float], None]) -> SpikeData:
+        """Simulate ``n_steps`` steps and return the spikes of the recorded populations."""
+        per_slice = max(1, round(SLICE_MS / self._timestep))
+        for done in range(0, n_steps, per_slice):
+            length = min(per_slice, n_steps - done)
+            self._nest.Run(length * self._timestep)
+            progress((done + length) / n_steps)
+        self._nest.Cleanup()
+        return SpikeData(
+            self._timestep,
+            n_steps,
+            {p.label: self._recorded(p, n_steps) for p in self._network.recorded},
+        )
+
+    def _recorded(self, population: Population, n_steps: int) -> PopulationSpikes:
+        if population.cell_type == "SpikeSourceArray":
+            neurons, steps = self._realization.spike_steps(population.label)
+            inside = steps <= n_steps
+            return PopulationSpikes.from_unsorted(population.size, steps[inside], neurons[inside])
+        events = self._recorders[population.label].events
+        senders = np.asarray(events["senders"]) - self._first_id[population.label]
+        return PopulationSpikes.from_unsorted(population.size, np.asarray(events["times"]), senders)
+
+
+def _kernel_seed(seed: int) -> int:
+    """A seed from 1 to 2**31 that differs between neighbouring study seeds in every bit pattern."""
+    digest = hashlib.blake2b(f"nest kernel {seed}".encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "little") % (2**31 - 1) + 1
+
+
+def _scalar_if_constant(values: NDArray[np.float64]) -> float | NDArray[np.float64]:
+    return float(values[0]) if np.all(values == values[0]) else values

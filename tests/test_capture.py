@@ -1,0 +1,273 @@
+"""Capture: PyNN scripts become networks, and what cannot be carried over is named."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from portability.capture import capture, load_model, model_parameters, shipped_models
+from portability.errors import RequestError
+from portability.network import (
+    AllToAll,
+    Distribution,
+    FixedNumberPost,
+    FixedNumberPre,
+    FixedProbability,
+    FixedTotalNumber,
+    OneToOne,
+)
+
+
+def captured(build, **parameters):
+    return capture(build, parameters, 0.1)
+
+
+def two_populations(sim):
+    a = sim.Population(10, sim.IF_curr_exp(tau_m=15.0), label="A")
+    b = sim.Population(20, sim.IF_cond_exp(), label="B")
+    b.record("spikes")
+    return a, b
+
+
+def test_populations():
+    def build(sim):
+        sim.setup(timestep=0.1)
+        a = sim.Population(
+            3,
+            sim.IF_curr_exp,
+            {"tau_m": [10.0, 20.0, 30.0]},
+            initial_values={"v": -70.0},
+            label="A",
+        )
+        b = sim.Population(4, sim.IF_cond_alpha(v_thresh=-51.0))
+        b.set(tau_m=sim.RandomDistribution("uniform", (5.0, 15.0)))
+        sim.initialize(b, v=sim.RandomDistribution("normal", mu=-65.0, sigma=2.0))
+        sim.record("spikes", a)
+
+    network = captured(build)
+    a, b = network.populations
+    assert (a.label, a.size, a.cell_type, a.recorded) == ("A", 3, "IF_curr_exp", True)
+    np.testing.assert_array_equal(a.parameters["tau_m"], [10.0, 20.0, 30.0])
+    assert a.parameters["cm"] == 1.0  # PyNN's default
+    assert a.initial_values["v"] == -70.0
+    assert (b.label, b.recorded) == ("population1", False)
+    assert b.parameters["tau_m"] == Distribution("uniform", {"low": 5.0, "high": 15.0})
+    assert b.initial_values["v"] == Distribution("normal", {"mu": -65.0, "sigma": 2.0})
+
+
+def test_spike_sources():
+    def build(sim):
+        array = sim.Population(2, sim.SpikeSourceArray(spike_times=[1.0, 2.0]), label="array")
+        array.record("spikes")
+        each = [sim_sequence([1.0]), sim_sequence([])]
+        sim.Population(2, sim.SpikeSourceArray(spike_times=each), label="each")
+        sim.Population(2, sim.SpikeSourcePoisson(rate=[5.0, 8.0], start=3.0), label="poisson")
+
+    from pyNN.parameters import Sequence as sim_sequence  # noqa: N813, PLC0415
+
+    array, each, poisson = captured(build).populations
+    assert [t.tolist() for t in array.spike_times] == [[1.0, 2.0], [1.0, 2.0]]
+    assert [t.tolist() for t in each.spike_times] == [[1.0], []]
+    np.testing.assert_array_equal(poisson.parameters["rate"], [5.0, 8.0])
+    assert poisson.parameters["start"] == 3.0
+
+
+@pytest.mark.parametrize(
+    ("make", "expected"),
+    [
+        (lambda sim: sim.AllToAllConnector(allow_self_connections=False), AllToAll(False)),
+        (lambda sim: sim.OneToOneConnector(), OneToOne()),
+        (lambda sim: sim.FixedProbabilityConnector(0.2), FixedProbability(0.2)),
+        (lambda sim: sim.FixedTotalNumberConnector(7), FixedTotalNumber(7)),
+        (
+            lambda sim: sim.FixedTotalNumberConnector(n=7, with_replacement=False),
+            FixedTotalNumber(7, with_replacement=False),
+        ),
+        (lambda sim: sim.FixedNumberPreConnector(4), FixedNumberPre(4)),
+        (
+            lambda sim: sim.FixedNumberPostConnector(4, with_replacement=True),
+            FixedNumberPost(4, with_replacement=True),
+        ),
+    ],
+)
+def test_connectors(make, expected):
+    def build(sim):
+        a, b = two_populations(sim)
+        sim.Projection(a, b, make(sim), sim.StaticSynapse(weight=0.004, delay=1.5))
+
+    (projection,) = captured(build).projections
+    assert projection.connector == expected
+    assert (projection.label, projection.receptor) == ("A->B", "excitatory")
+    assert (projection.weight, projection.delay) == (0.004, 1.5)
+
+
+def test_lists_and_labels():
+    def build(sim):
+        a, b = two_populations(sim)
+        full = sim.FromListConnector([(0, 1, 0.5, 1.0), (9, 19, 0.25, 2.0)])
+        sim.Projection(a, b, full)
+        weights = sim.FromListConnector([(0, 1, 0.5)], column_names=["weight"])
+        sim.Projection(a, b, weights, sim.StaticSynapse(delay=3.0))
+        sim.Projection(b, a, sim.AllToAllConnector(), sim.StaticSynapse(weight=-0.1))
+
+    first, second, third = captured(build).projections
+    assert first.connector.source.tolist() == [0, 9]
+    assert first.connector.target.tolist() == [1, 19]
+    assert first.weight.tolist() == [0.5, 0.25]
+    assert first.delay.tolist() == [1.0, 2.0]
+    assert (second.label, second.weight.tolist(), second.delay) == ("A->B #2", [0.5], 3.0)
+    # PyNN's conventions: a negative weight means the inhibitory receptor, no delay the smallest one
+    assert (third.receptor, third.delay) == ("inhibitory", 0.1)
+
+
+def test_weight_values():
+    def build(sim):
+        a, b = two_populations(sim)
+        pairs = np.full((10, 20), 0.5)
+        sim.Projection(a, b, sim.AllToAllConnector(), sim.StaticSynapse(weight=pairs))
+        drawn = sim.RandomDistribution("normal", mu=0.5, sigma=0.05, rng=sim.NumpyRNG(seed=1))
+        sim.Projection(a, b, sim.AllToAllConnector(), sim.StaticSynapse(weight=drawn))
+
+    pairs, drawn = captured(build).projections
+    assert pairs.weight.shape == (10, 20)
+    assert drawn.weight == Distribution("normal", {"mu": 0.5, "sigma": 0.05})
+
+
+def poisson_input(sim, *, record=False, twice=False, connector=None, size=20):
+    _, b = two_populations(sim)
+    noise = sim.Population(size, sim.SpikeSourcePoisson(rate=8000.0), label="noise")
+    if record:
+        noise.record("spikes")
+    for _ in range(2 if twice else 1):
+        sim.Projection(
+            noise,
+            b,
+            connector or sim.OneToOneConnector(),
+            sim.StaticSynapse(weight=0.01, delay=1.5),
+            label="input",
+        )
+
+
+def test_independent_poisson_input_becomes_a_drive():
+    network = captured(poisson_input)
+    assert [p.label for p in network.populations] == ["A", "B"]
+    assert network.projections == ()
+    (drive,) = network.drives
+    assert (drive.label, drive.target, drive.receptor) == ("input", "B", "excitatory")
+    assert (drive.rate, drive.weight, drive.delay, drive.start) == (8000.0, 0.01, 1.5, 0.0)
+
+
+@pytest.mark.parametrize("change", [{"record": True}, {"twice": True}, {"size": 21}])
+def test_shared_or_recorded_poisson_sources_stay_populations(change):
+    network = captured(poisson_input, **change)
+    assert network.drives == ()
+    assert "noise" in [p.label for p in network.populations]
+
+
+def fails(build, **parameters):
+    with pytest.raises(RequestError) as caught:
+        captured(build, **parameters)
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
+
+
+def test_unsupported_calls_are_named_with_what_is_supported():
+    def with_populations(use):
+        return fails(lambda sim: use(sim, *two_populations(sim)))
+
+    assert "sim.DCSource" in fails(lambda sim: sim.DCSource(amplitude=1))
+    assert "the harness runs" in fails(lambda sim: sim.run(100))
+    assert "IF_cond_exp" in fails(lambda sim: sim.Population(1, sim.Izhikevich()))
+    assert "PopulationView" in with_populations(lambda sim, a, b: a[:5])
+    assert "assembly" in with_populations(lambda sim, a, b: a + b)
+    assert 'record("spikes")' in with_populations(lambda sim, a, b: a.record("v"))
+    assert "Population.inject" in with_populations(lambda sim, a, b: a.inject(None))
+    assert "isyn_exc" in with_populations(lambda sim, a, b: a.initialize(isyn_exc=0.1))
+    message = with_populations(
+        lambda sim, a, b: sim.Projection(a, b, sim.SmallWorldConnector(0.1, 0.1))
+    )
+    assert "SmallWorldConnector" in message
+    assert "FromListConnector" in message
+    assert "structure" in fails(
+        lambda sim: sim.Population(1, sim.IF_curr_exp(), structure=object())
+    )
+    assert "weight" in with_populations(
+        lambda sim, a, b: sim.Projection(
+            a, b, sim.AllToAllConnector(), sim.StaticSynapse(weight="d")
+        )
+    )
+
+
+def test_wrong_requests():
+    def with_populations(use):
+        return fails(lambda sim: use(sim, *two_populations(sim)))
+
+    def project(connector, **synapse):
+        return with_populations(
+            lambda sim, a, b: sim.Projection(a, a, connector(sim), sim.StaticSynapse(**synapse))
+        )
+
+    assert "records no spikes" in fails(lambda sim: sim.Population(1, sim.IF_curr_exp()))
+    assert "timestep" in fails(lambda sim: sim.setup(timestep=1.0))
+    assert "'A'" in with_populations(
+        lambda sim, a, b: sim.Population(1, sim.IF_curr_exp(), label="A")
+    )
+    assert "no such parameter" in with_populations(lambda sim, a, b: a.set(tau=1.0))
+    assert "shape (3,)" in with_populations(lambda sim, a, b: a.set(tau_m=[1.0, 2.0, 3.0]))
+    assert "finite" in with_populations(lambda sim, a, b: a.set(tau_m=float("nan")))
+    assert "only 9" in project(
+        lambda sim: sim.FixedNumberPreConnector(10, allow_self_connections=False)
+    )
+    assert "0 to 9" in project(lambda sim: sim.FromListConnector([(0, 10, 1.0, 1.0)]))
+    assert "negative or zero" in fails(
+        lambda sim: sim.Projection(
+            *[two_populations(sim)[0]] * 2,
+            sim.AllToAllConnector(),
+            sim.StaticSynapse(weight=0.1),
+            receptor_type="inhibitory",
+        )
+    )
+
+
+def test_script_errors_name_file_and_line(tmp_path: Path):
+    script = tmp_path / "model.py"
+    script.write_text("def build(sim):\n    return 1 / 0\n")
+    message = fails(load_model(f"{script}:build", tmp_path))
+    assert f"{script}, line 2: ZeroDivisionError" in message
+    script.write_text("def build(sim)\n    return\n")
+    with pytest.raises(RequestError, match="line 1: SyntaxError"):
+        load_model("model.py:build", tmp_path)
+    script.write_text("def build(sim):\n    sim.TsodyksMarkramSynapse()\n")
+    assert "line 2" in fails(load_model("model.py:build", tmp_path))
+
+
+def test_loading_models(tmp_path: Path):
+    assert "microcircuit" in shipped_models()
+    (tmp_path / "neighbour.py").write_text("SIZE = 3\n")
+    (tmp_path / "model.py").write_text(
+        "import neighbour\n"
+        "def build(sim, size=neighbour.SIZE):\n"
+        "    sim.Population(size, sim.IF_curr_exp(), label='A').record('spikes')\n"
+    )
+    build = load_model("model.py:build", tmp_path)
+    assert model_parameters(build) == {"size": 3}
+    assert captured(build).population("A").size == 3
+    with pytest.raises(RequestError, match="shipped models are"):
+        load_model("microcirciut", tmp_path)
+    with pytest.raises(RequestError, match="no function 'make'"):
+        load_model("model.py:make", tmp_path)
+    with pytest.raises(RequestError, match="does not exist"):
+        load_model("nothing.py:build", tmp_path)
+
+
+def test_fingerprint_follows_the_network_and_nothing_else():
+    def build(sim, size=10, weight=0.5):
+        a = sim.Population(size, sim.IF_curr_exp(), label="A")
+        a.record("spikes")
+        sim.Projection(a, a, sim.FixedTotalNumberConnector(20), sim.StaticSynapse(weight=weight))
+
+    same = captured(build).fingerprint()
+    assert captured(build).fingerprint() == same
+    assert captured(build, size=11).fingerprint() != same
+    assert captured(build, weight=np.nextafter(0.5, 1)).fingerprint() != same
