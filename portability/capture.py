@@ -116,12 +116,12 @@ def load_model(reference: str, base: Path) -> Build:
 def model_parameters(build: Build) -> dict[str, Any]:
     """Parameters of a build function besides ``sim``, with their defaults.
 
-    ``inspect.Parameter.empty`` stands where a value must be given.
+    ``inspect.Parameter.empty`` stands where a value must be given. ``rng`` is left out: it is for
+    those who run the script on a stock backend, as the harness draws every number itself.
     """
     parameters = list(inspect.signature(build).parameters.values())[1:]
-    return {
-        p.name: p.default for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
-    }
+    variadic = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    return {p.name: p.default for p in parameters if p.kind not in variadic and p.name != "rng"}
 
 
 def capture(build: Build, parameters: Mapping[str, Any], timestep: float) -> Network:

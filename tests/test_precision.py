@@ -1,0 +1,349 @@
+"""Number formats against Dasbach et al. 2021 (tables recomputed from their equations 8 to 11)."""
+
+from __future__ import annotations
+
+import tracemalloc
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from portability.errors import RequestError
+from portability.network import AllToAll, Distribution, FromList, Projection, Value
+from portability.precision import (
+    MAX_BINS,
+    first_root,
+    half_width,
+    mean_and_sd,
+    number_format,
+    sd_ratio,
+)
+
+HALF_WIDTHS = {
+    2: 2.0, 3: 2.206991703, 4: 2.324588581, 5: 2.417163230, 6: 2.493398083, 7: 2.558316110,
+    8: 2.614892678, 9: 2.665050162, 10: 2.710107303, 11: 2.751010166, 12: 2.788461560,
+    13: 2.822998442, 14: 2.855040641, 15: 2.884922815, 16: 2.912916165, 32: 3.214859046,
+    64: 3.515506132, 128: 3.810497389, 256: 4.097026144, 512: 4.373701988, 1024: 4.640136603,
+    4096: 5.143454023, 16384: 5.611428348,
+}  # fmt: skip
+NAIVE_SD_RATIOS = {
+    1: 0.0, 2: 2.5, 3: 1.030538, 4: 1.310626, 5: 1.140894, 6: 1.111298, 7: 1.081571, 8: 1.063116,
+    9: 1.050178, 10: 1.040830, 11: 1.033859, 12: 1.028526, 13: 1.024356, 14: 1.021035,
+    15: 1.018348, 16: 1.016144, 32: 1.004060, 64: 1.001016, 256: 1.000063, 1024: 1.000003,
+}  # fmt: skip
+
+# the three weight distributions of the microcircuit, pA
+EXCITATORY = (87.8, 8.78)
+INHIBITORY = (-351.2, 35.12)
+DOUBLED = (175.6, 17.56)
+
+
+def normal(mean: float, sd: float) -> Distribution:
+    return Distribution("normal", {"mu": mean, "sigma": sd})
+
+
+def projection(weight: Value, receptor: str = "excitatory") -> Projection:
+    return Projection("p", "a", "b", receptor, AllToAll(), weight, 1.0)  # type: ignore[arg-type]
+
+
+def sample(mean: float, sd: float, n: int = 400_000, seed: int = 7) -> np.ndarray:
+    return np.random.default_rng(seed).normal(mean, sd, n)
+
+
+@pytest.mark.parametrize(("bins", "expected"), HALF_WIDTHS.items())
+def test_moments_half_width_is_the_first_root(bins, expected):
+    assert half_width("moments", bins) == pytest.approx(expected, abs=1e-9)
+
+
+def test_first_root_exists_beyond_the_fallback_limit():
+    # SD_N is flat here: rounding of the sum moves the root by some 1e-9
+    assert first_root(2**16) == pytest.approx(6.049336829, abs=2e-8)
+
+
+@pytest.mark.parametrize("bins", [1, 2**16, 2**20, 2**24])
+def test_moments_falls_back_to_five_standard_deviations(bins):
+    assert half_width("moments", bins) == 5.0
+    expected = number_format(f"naive-{bins}").discretiser(projection(normal(1.0, 0.1)))
+    weights = sample(1.0, 0.1, 1000)
+    actual = number_format(f"moments-{bins}").discretiser(projection(normal(1.0, 0.1)))
+    np.testing.assert_array_equal(actual(weights), expected(weights))
+
+
+def test_one_bin_below_the_limit_still_solves():
+    assert 5.8 < half_width("moments", 2**16 - 1) < 6.1
+
+
+@pytest.mark.parametrize(("bins", "expected"), NAIVE_SD_RATIOS.items())
+def test_naive_sd_ratio(bins, expected):
+    assert sd_ratio("naive", bins) == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize("bins", [2, 3, 4, 7, 16, 255, 4096])
+def test_moments_sd_ratio_is_one(bins):
+    assert sd_ratio("moments", bins) == pytest.approx(1, abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("name", "distribution", "expected"),
+    [
+        ("moments-2", EXCITATORY, (79.0, 96.6)),
+        ("moments-2", INHIBITORY, (-386.3, -316.1)),
+        ("moments-2", DOUBLED, (158.0, 193.2)),
+        ("naive-2", EXCITATORY, (65.85, 109.75)),
+        ("naive-2", INHIBITORY, (-439.0, -263.4)),
+        ("naive-2", DOUBLED, (131.7, 219.5)),
+    ],
+)
+def test_two_bin_values_of_the_microcircuit(name, distribution, expected):
+    assert number_format(name).values(*distribution) == pytest.approx(expected, abs=0.05)
+
+
+def test_three_and_four_moment_bins_of_a_standard_normal():
+    # shifted by 100, because Dale's rule would act on values around 0
+    assert number_format("moments-3").values(100, 1) - 100 == pytest.approx(
+        (-1.47133, 0, 1.47133), abs=1e-5
+    )
+    assert number_format("moments-4").values(100, 1) - 100 == pytest.approx(
+        (-1.74344, -0.58115, 0.58115, 1.74344), abs=1e-5
+    )
+
+
+def test_three_moment_bins_are_taken_with_their_probabilities():
+    weights = sample(100.0, 1.0)
+    held = number_format("moments-3").discretiser(projection(normal(100.0, 1.0)))(weights)
+    values, counts = np.unique(held, return_counts=True)
+    np.testing.assert_array_equal(values, number_format("moments-3").values(100.0, 1.0))
+    # standard error of a fraction of 400,000: below 0.0008
+    assert counts / weights.size == pytest.approx((0.23097, 0.53806, 0.23097), abs=0.004)
+
+
+@pytest.mark.parametrize("distribution", [EXCITATORY, INHIBITORY])
+def test_tie_goes_to_the_larger_value(distribution):
+    mean, sd = distribution
+    discretise = number_format("moments-2").discretiser(projection(normal(mean, sd)))
+    smaller, larger = number_format("moments-2").values(mean, sd)
+    below = np.nextafter(mean, -np.inf)
+    assert discretise(np.array([mean, below])).tolist() == [larger, smaller]
+
+
+@pytest.mark.parametrize("scheme", ["naive", "moments"])
+@pytest.mark.parametrize("bins", [1, 2, 3, 4, 7, 10, 64, 1000, 2**16])
+@pytest.mark.parametrize("distribution", [EXCITATORY, INHIBITORY])
+def test_weights_on_and_next_to_every_inner_edge(scheme, bins, distribution):
+    mean, sd = distribution
+    width = 2 * half_width(scheme, bins) * sd / bins
+    edges = mean + (np.arange(1, bins) - bins / 2) * width
+    weights = np.concatenate(
+        [edges, np.nextafter(edges, -np.inf), np.nextafter(edges, np.inf), sample(mean, sd, 5000)]
+    )
+    number = number_format(f"{scheme}-{bins}")
+    # a search in the sorted edges knows nothing of divisions
+    expected = number.values(mean, sd)[np.searchsorted(edges, weights, side="right")]
+    np.testing.assert_array_equal(
+        number.discretiser(projection(normal(mean, sd)))(weights), expected
+    )
+
+
+def test_every_weight_gets_the_nearest_value():
+    for name in ("naive-5", "moments-8"):
+        values = number_format(name).values(*EXCITATORY)
+        weights = sample(*EXCITATORY, n=2000)
+        held = number_format(name).discretiser(projection(normal(*EXCITATORY)))(weights)
+        nearest = np.abs(weights[:, None] - values).min(axis=1)
+        assert np.abs(held - weights) == pytest.approx(nearest, abs=1e-10)
+
+
+def test_weights_outside_the_interval_get_the_outer_values():
+    number = number_format("moments-4")
+    values = number.values(*INHIBITORY)
+    held = number.discretiser(projection(normal(*INHIBITORY)))(np.array([-1e9, -1e3, 0.0, 1e9]))
+    assert held.tolist() == [values[0], values[0], values[-1], values[-1]]
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_dale_sets_values_of_the_wrong_sign_to_zero(sign):
+    # SD as large as the mean: the outermost of 5 naive values, mean - 4 SD, and the next oppose it
+    receptor = "excitatory" if sign > 0 else "inhibitory"
+    discretise = number_format("naive-5").discretiser(projection(normal(sign * 1.0, 1.0), receptor))
+    held = discretise(sign * np.array([-3.5, -1.2, 1.0, 2.9, 5.5]))
+    assert held.tolist() == [0, 0, sign * 1.0, sign * 3.0, sign * 5.0]
+    values = number_format("naive-5").values(sign * 1.0, 1.0)
+    assert sorted(np.abs(values)) == [0, 0, 1, 3, 5]
+
+
+def test_positive_weights_on_an_inhibitory_receptor_stay_positive():
+    # conductances are positive whatever the receptor
+    discretise = number_format("moments-2").discretiser(
+        projection(normal(0.004, 0.0004), "inhibitory")
+    )
+    assert discretise(np.array([0.003, 0.005])).tolist() == pytest.approx([0.0036, 0.0044])
+
+
+@pytest.mark.parametrize("scheme", ["naive", "moments"])
+@pytest.mark.parametrize("bins", [1, 2, 3, 8, 100])
+def test_at_most_n_distinct_values(scheme, bins):
+    number = number_format(f"{scheme}-{bins}")
+    held = number.discretiser(projection(normal(*INHIBITORY)))(sample(*INHIBITORY))
+    assert set(held) <= set(number.values(*INHIBITORY))
+    assert len(set(held)) <= bins
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("distribution", [EXCITATORY, INHIBITORY])
+@pytest.mark.parametrize("bins", [2, 3, 4, 16])
+def test_moments_preserve_mean_and_sd_of_a_sample(bins, distribution, seed):
+    mean, sd = distribution
+    weights = sample(mean, sd, seed=seed)
+    discretise = number_format(f"moments-{bins}").discretiser(projection(normal(mean, sd)))
+    held = discretise(weights)
+    # standard errors for 400,000 weights: SD/632 of the mean, less than SD/890 of the SD
+    assert held.mean() == pytest.approx(weights.mean(), abs=5 * sd / 632)
+    assert held.std() == pytest.approx(weights.std(), rel=5 / 890)
+
+
+def test_naive_two_bins_preserve_the_mean_but_not_the_sd():
+    weights = sample(*EXCITATORY)
+    held = number_format("naive-2").discretiser(projection(normal(*EXCITATORY)))(weights)
+    assert held.mean() == pytest.approx(weights.mean(), abs=5 * 2.5 * 8.78 / 632)
+    assert held.std() == pytest.approx(2.5 * weights.std(), rel=5 / 890)
+
+
+def test_explicit_weights_use_their_own_mean_and_sd():
+    weights = np.array([1.0, 2.0, 3.0, 6.0])
+    explicit = Projection(
+        "p", "a", "b", "excitatory", FromList(np.arange(4), np.arange(4)), weights, 1.0
+    )
+    discretise = number_format("moments-2").discretiser(explicit)
+    mean, sd = 3.0, np.sqrt(3.5)
+    expected = [mean - sd, mean - sd, mean + sd, mean + sd]
+    assert discretise(weights) == pytest.approx(expected)
+    # chunk by chunk it is the same
+    assert np.concatenate([discretise(weights[:1]), discretise(weights[1:])]).tolist() == (
+        discretise(weights).tolist()
+    )
+
+
+@pytest.mark.parametrize("weight", [0.1, np.full(3, 0.1), np.array([])])
+@pytest.mark.parametrize("name", ["naive-2", "moments-3", "naive-1", "double"])
+def test_equal_weights_are_left_as_they_are(name, weight):
+    weights = np.atleast_1d(np.asarray(weight))
+    held = number_format(name).discretiser(projection(weight))(weights)
+    np.testing.assert_array_equal(held, weights)
+
+
+def test_double_is_exact_and_float32_rounds():
+    weights = np.array([0.1, -0.3512, 1.0])
+    assert number_format("double").discretiser(projection(0.1))(weights).tolist() == [
+        0.1,
+        -0.3512,
+        1.0,
+    ]
+    held = number_format("float32").discretiser(projection(0.1))(weights)
+    assert held.dtype == np.float64
+    assert held.tolist() == [float(np.float32(w)) for w in weights]
+    assert held[0] != 0.1
+
+
+def test_the_argument_is_not_modified():
+    weights = sample(*EXCITATORY, n=100)
+    before = weights.copy()
+    for name in ("double", "float32", "naive-2", "moments-3"):
+        number_format(name).discretiser(projection(normal(*EXCITATORY)))(weights)
+        np.testing.assert_array_equal(weights, before)
+
+
+@pytest.mark.parametrize(
+    ("name", "scheme", "bins", "state"),
+    [
+        ("double", "exact", None, "float64"),
+        ("float32", "exact", None, "float32"),
+        ("naive-1", "naive", 1, "float64"),
+        ("naive-4", "naive", 4, "float64"),
+        ("moments-16777216", "moments", 16777216, "float64"),
+    ],
+)
+def test_names(name, scheme, bins, state):
+    number = number_format(name)
+    assert (number.name, number.scheme, number.bins, number.state) == (name, scheme, bins, state)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "naive-0", "moments-x", "foo", "naive-", "double-3", "naive", "naive--2", "naive-2.0", "",
+        "moments-04", "Naive-2", "naive-2\n", "naive-٣", "naive-16777217", "naive-" + "9" * 99,
+    ],
+)  # fmt: skip
+def test_unknown_names_say_what_is_allowed(name):
+    with pytest.raises(RequestError) as caught:
+        number_format(name)
+    message = str(caught.value)
+    assert repr(name) in message
+    for allowed in ("double", "float32", "naive-N", "moments-N", str(MAX_BINS)):
+        assert allowed in message
+
+
+def test_the_finest_format_is_cheap_in_memory():
+    weights = sample(*EXCITATORY, n=2**14)
+    tracemalloc.start()
+    discretise = number_format(f"moments-{2**24}").discretiser(projection(normal(*EXCITATORY)))
+    held = discretise(weights)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    inside = np.abs(weights - 87.8) < 43.9
+    assert np.abs(held - weights)[inside].max() <= 1.000001 * 10 * 8.78 / 2**24 / 2
+    # a table of 2^24 values would take 134 MB
+    assert peak < 5_000_000
+
+
+INFINITY = float("inf")
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters", "draw"),
+    [
+        ("normal", {"mu": -2, "sigma": 0.5}, stats.norm(-2, 0.5)),
+        ("lognormal", {"mu": -2, "sigma": 0.5}, stats.lognorm(0.5, scale=np.exp(-2))),
+        ("uniform", {"low": 1, "high": 4}, stats.uniform(1, 3)),
+        ("uniform_int", {"low": 1, "high": 4}, stats.randint(1, 4)),
+        ("gamma", {"k": 2, "theta": 5}, stats.gamma(2, scale=5)),
+        ("exponential", {"beta": 0.2}, stats.expon(scale=0.2)),
+        ("poisson", {"lambda_": 3}, stats.poisson(3)),
+        ("binomial", {"n": 10, "p": 0.2}, stats.binom(10, 0.2)),
+    ],
+)
+def test_mean_and_sd_of_a_distribution(name, parameters, draw):
+    numbers = draw.rvs(size=200_000, random_state=np.random.default_rng(3))
+    mean, sd = mean_and_sd(Distribution(name, parameters))
+    assert mean == pytest.approx(numbers.mean(), abs=5 * numbers.std() / 447)
+    assert sd == pytest.approx(numbers.std(), rel=0.02)
+
+
+@pytest.mark.parametrize(("low", "high"), [(0.0, INFINITY), (-INFINITY, 1.5), (0.5, 1.2)])
+@pytest.mark.parametrize("rule", ["normal_clipped", "normal_clipped_to_boundary"])
+def test_mean_and_sd_of_a_bounded_normal(rule, low, high):
+    numbers = sample(1.0, 0.7, n=1_000_000)
+    redrawn = numbers[(numbers >= low) & (numbers <= high)]
+    numbers = redrawn if rule == "normal_clipped" else np.clip(numbers, low, high)
+    mean, sd = mean_and_sd(Distribution(rule, {"mu": 1, "sigma": 0.7, "low": low, "high": high}))
+    assert mean == pytest.approx(numbers.mean(), abs=0.005)
+    assert sd == pytest.approx(numbers.std(), rel=0.01)
+
+
+@pytest.mark.parametrize("rule", ["normal_clipped", "normal_clipped_to_boundary"])
+def test_a_bound_ten_standard_deviations_away_changes_nothing(rule):
+    far = Distribution(rule, {"mu": 87.8, "sigma": 8.78, "low": 0.0, "high": INFINITY})
+    assert mean_and_sd(far) == (87.8, 8.78)
+
+
+def test_a_bounded_normal_without_spread_sits_at_its_bound():
+    point = Distribution("normal_clipped", {"mu": -1, "sigma": 0, "low": 0, "high": 1})
+    assert mean_and_sd(point) == (0.0, 0.0)
+
+
+def test_unknown_distribution_is_refused():
+    circular = projection(Distribution("vonmises", {"mu": 0, "kappa": 1}))
+    with pytest.raises(RequestError, match=r"'vonmises'.*lognormal"):
+        number_format("naive-2").discretiser(circular)
+    weights = np.array([0.5])
+    assert number_format("double").discretiser(circular)(weights) == weights
