@@ -23,6 +23,7 @@ class Option:
     default: Any
     meaning: str
     allowed: tuple[Any, ...] = ()
+    minimum: float | None = None
 
 
 @dataclass(frozen=True)
@@ -55,8 +56,8 @@ class Backend(Protocol):
     def versions(self) -> dict[str, str]:
         """Versions of the packages whose code decides the result."""
 
-    def check(self, network: Network, number_format: NumberFormat) -> list[str]:
-        """What of this network or format the backend cannot represent, a sentence each."""
+    def check(self, network: Network, number_format: NumberFormat, timestep: float) -> list[str]:
+        """What of this network, format or time step (ms) it cannot represent, a sentence each."""
 
     def threads(self, network: Network, options: Mapping[str, Any]) -> int:
         """Number of threads a run will use."""

@@ -23,6 +23,7 @@ Random input depends on the seed and the number of threads: every virtual proces
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import importlib.metadata
 import importlib.util
@@ -42,11 +43,16 @@ from portability.realization import Realization, Synapses
 from portability.spikes import PopulationSpikes, SpikeData
 
 OPTIONS = {
-    "threads": Option(int, 1, "threads of one run; more than one pays off only for large networks")
+    "threads": Option(
+        int, 1, "threads of one run; more than one pays off only for large networks", minimum=1
+    )
 }
 
 MAX_CONNECTIONS_PER_VIRTUAL_PROCESS = 134_217_726
 """NEST 3.10 refuses more connections of one synapse model on one virtual process."""
+
+TICK_MS = 0.001
+"""Resolution of NEST's clock."""
 
 SLICE_MS = 100.0
 """Simulated between two reports of progress; fixed, so that it cannot change the random input."""
@@ -56,6 +62,10 @@ def available() -> str | None:
     """None when NEST and PyNN can be imported, otherwise what to install."""
     if importlib.util.find_spec("nest") is None:
         return "NEST is not installed; pip install 'pynn-portability[nest]' brings it"
+    try:
+        _imported()
+    except Exception as error:
+        return f"NEST cannot be imported: {type(error).__name__}: {' '.join(str(error).split())}"
     return None
 
 
@@ -64,9 +74,16 @@ def versions() -> dict[str, str]:
     return {p: importlib.metadata.version(p) for p in ("nest-simulator", "PyNN")}
 
 
-def check(network: Network, number_format: NumberFormat) -> list[str]:
-    """What of the network or the number format NEST cannot represent."""
+def check(network: Network, number_format: NumberFormat, timestep: float) -> list[str]:
+    """What of the network, the number format or the time step (ms) NEST cannot represent."""
     problems = []
+    if round(timestep / TICK_MS) < 1 or not math.isclose(
+        timestep / TICK_MS, round(timestep / TICK_MS)
+    ):
+        problems.append(
+            f"a timestep of {timestep:g} ms is not allowed in NEST, whose time steps are multiples "
+            f"of {TICK_MS:g} ms"
+        )
     if number_format.state != "float64":
         problems.append(
             f"NEST computes in double precision and cannot run the state arithmetic of format "
@@ -141,15 +158,22 @@ def _silenced() -> Iterator[None]:
                 os.close(copy)
 
 
+@functools.cache
+def _imported() -> tuple[Any, Any]:
+    """NEST and pyNN.nest, imported at first use."""
+    with _silenced():
+        import nest  # noqa: PLC0415
+        import pyNN.nest as sim  # noqa: PLC0415
+    return nest, sim
+
+
 class NestSimulation:
     """A network in NEST's kernel, which holds one: only the latest in a process is usable."""
 
     def __init__(
         self, realization: Realization, number_format: NumberFormat, n_threads: int
     ) -> None:
-        with _silenced():
-            import nest  # noqa: PLC0415
-            import pyNN.nest as sim  # noqa: PLC0415
+        nest, sim = _imported()
         self._nest = nest
         self._sim = sim
         self._realization = realization

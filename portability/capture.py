@@ -9,11 +9,12 @@ sets up, runs and ends the simulation, and draws every random quantity from the 
 from __future__ import annotations
 
 import importlib
-import importlib.util
+import importlib.machinery
 import inspect
 import pkgutil
 import sys
 import traceback
+import types
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -96,13 +97,12 @@ def load_model(reference: str, base: Path) -> Build:
     path = (base / path_text).resolve()
     if not path.is_file():
         raise RequestError(f"model script {path} does not exist")
-    specification = importlib.util.spec_from_file_location(path.stem, path)
-    if specification is None or specification.loader is None:
-        raise RequestError(f"model script {path} is not a Python file (.py)")
-    module = importlib.util.module_from_spec(specification)
+    loader = _Uncached(path.stem, str(path))
+    module = types.ModuleType(path.stem)
+    module.__file__ = str(path)
     sys.path.insert(0, str(path.parent))  # so that the script can import its neighbours
     try:
-        specification.loader.exec_module(module)
+        loader.exec_module(module)
     except Exception as error:
         raise RequestError(_where(error, path)) from error
     finally:
@@ -111,6 +111,13 @@ def load_model(reference: str, base: Path) -> Build:
     if not callable(build):
         raise RequestError(f"model script {path} has no function {function!r}")
     return build
+
+
+class _Uncached(importlib.machinery.SourceFileLoader):
+    """Compiles the script anew: nothing is written beside it, and an edit is never missed."""
+
+    def get_code(self, fullname: str) -> types.CodeType:
+        return self.source_to_code(self.get_data(self.path), self.path)
 
 
 def model_parameters(build: Build) -> dict[str, Any]:

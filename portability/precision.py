@@ -20,8 +20,8 @@ from functools import cache
 from typing import Literal
 
 import numpy as np
+import scipy  # loads its parts at first use; most runs need neither statistics nor optimisation
 from numpy.typing import NDArray
-from scipy import optimize, special, stats
 
 from portability.errors import RequestError
 from portability.network import Distribution, Projection, Value
@@ -145,7 +145,9 @@ def first_root(bins: int) -> float:
     upper = 1.5
     while discretised_sd(bins, upper) <= 1:
         upper += 0.5
-    root = optimize.brentq(lambda a: discretised_sd(bins, a) - 1, upper - 0.5, upper, xtol=1e-14)
+    root = scipy.optimize.brentq(
+        lambda a: discretised_sd(bins, a) - 1, upper - 0.5, upper, xtol=1e-14
+    )
     return float(root)
 
 
@@ -163,7 +165,7 @@ def discretised_sd(bins: int, half: float) -> float:
     width = 2 * half / bins
     first_edge = 0.0 if bins % 2 == 0 else width / 2
     edges = first_edge + width * np.arange(bins // 2)
-    tails = np.append(special.ndtr(-edges), 0.0)
+    tails = np.append(scipy.special.ndtr(-edges), 0.0)
     return float(np.sqrt(-2 * np.sum(np.diff(tails) * (edges + width / 2) ** 2)))
 
 
@@ -195,19 +197,19 @@ def _distribution_mean_and_sd(distribution: Distribution) -> tuple[float, float]
         case "normal_clipped_to_boundary":
             return _bounded_normal(p["mu"], p["sigma"], p["low"], p["high"], redrawn=False)
         case "lognormal":
-            frozen = stats.lognorm(s=p["sigma"], scale=np.exp(p["mu"]))
+            frozen = scipy.stats.lognorm(s=p["sigma"], scale=np.exp(p["mu"]))
         case "uniform":
-            frozen = stats.uniform(loc=p["low"], scale=p["high"] - p["low"])
+            frozen = scipy.stats.uniform(loc=p["low"], scale=p["high"] - p["low"])
         case "uniform_int":
-            frozen = stats.randint(p["low"], p["high"])
+            frozen = scipy.stats.randint(p["low"], p["high"])
         case "gamma":
-            frozen = stats.gamma(a=p["k"], scale=p["theta"])
+            frozen = scipy.stats.gamma(a=p["k"], scale=p["theta"])
         case "exponential":
-            frozen = stats.expon(scale=p["beta"])
+            frozen = scipy.stats.expon(scale=p["beta"])
         case "poisson":
-            frozen = stats.poisson(p["lambda_"])
+            frozen = scipy.stats.poisson(p["lambda_"])
         case "binomial":
-            frozen = stats.binom(p["n"], p["p"])
+            frozen = scipy.stats.binom(p["n"], p["p"])
         case other:
             raise RequestError(
                 f"weights drawn from {other!r} cannot be discretised: allowed are normal, "
@@ -227,10 +229,10 @@ def _bounded_normal(
     if a <= -NEGLIGIBLE_BOUND and b >= NEGLIGIBLE_BOUND:
         return mu, sigma
     if redrawn:
-        truncated = stats.truncnorm(a, b, loc=mu, scale=sigma)
+        truncated = scipy.stats.truncnorm(a, b, loc=mu, scale=sigma)
         return float(truncated.mean()), float(truncated.std())
-    density_a, density_b = stats.norm.pdf([a, b])
-    below, above = special.ndtr(a), special.ndtr(-b)
+    density_a, density_b = np.exp(-np.square([a, b]) / 2) / np.sqrt(2 * np.pi)
+    below, above = scipy.special.ndtr(a), scipy.special.ndtr(-b)
     # an infinite bound is never reached: its terms are 0, not infinity times 0
     a, b = (x if np.isfinite(x) else 0.0 for x in (a, b))
     first = a * below + b * above + density_a - density_b

@@ -13,15 +13,13 @@ least one (so a delay of 0.15 ms is two steps of 0.1 ms, as in NEST).
 from __future__ import annotations
 
 import hashlib
-import importlib
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
-import scipy.special
+import scipy  # loads its parts at first use; most networks need no scipy.stats
 from numba import njit
 from numpy.typing import NDArray
 
@@ -190,17 +188,12 @@ def quantile(distribution: Distribution, u: FloatArray) -> FloatArray:
         case "gamma":
             return p["theta"] * scipy.special.gammaincinv(p["k"], u)
         case "poisson":
-            return _statistics().poisson.ppf(u, p["lambda_"])
+            return scipy.stats.poisson.ppf(u, p["lambda_"])
         case "binomial":
-            return _statistics().binom.ppf(u, p["n"], p["p"])
+            return scipy.stats.binom.ppf(u, p["n"], p["p"])
         case "vonmises":
-            return _statistics().vonmises.ppf(u, p["kappa"], loc=p["mu"])
+            return scipy.stats.vonmises.ppf(u, p["kappa"], loc=p["mu"])
     raise RequestError(f"random distribution {distribution.name!r} is unknown")
-
-
-def _statistics() -> Any:
-    # 50 MB that most networks never need, in a process whose memory is reported
-    return importlib.import_module("scipy.stats")
 
 
 def _truncated_normal(
@@ -468,7 +461,7 @@ class _Wiring:
             case AllToAll():
                 counts = np.full(n_rows, available)
             case FixedProbability(probability=probability):
-                counts = _statistics().binom.ppf(
+                counts = scipy.stats.binom.ppf(
                     stream.uniforms(0, n_rows)[0], available, probability
                 )
             case FixedTotalNumber(n=n):

@@ -1,0 +1,327 @@
+"""From finished runs to verdicts on disk: ``results.json``, ``junit.xml`` and the report.
+
+The fields of ``results.json`` are documented in ``docs/results.md``.
+"""
+
+from __future__ import annotations
+
+import datetime
+import importlib.metadata
+import json
+import math
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import numpy as np
+
+from portability import validation
+from portability.execution import Outcome, Plan, host
+from portability.reports import write_report
+from portability.spikes import SpikeData
+from portability.statistics import STATISTICS, Statistics, statistics
+from portability.store import Store
+
+SCHEMA = "portability-results/1"
+
+Combination = tuple[str, str]
+"""(backend, format)"""
+
+
+@dataclass(frozen=True)
+class Results:
+    """What ``results.json`` holds, and the samples behind it.
+
+    ``samples`` has every successful run by combination and seed, ``spikes`` one run of each.
+    """
+
+    content: dict[str, Any]
+    samples: dict[Combination, dict[int, Statistics]]
+    spikes: dict[Combination, SpikeData]
+
+
+def assemble(plan: Plan, outcomes: Sequence[Outcome], store: Store) -> Results:
+    """Statistics and verdicts from the outcomes of a plan."""
+    study, simulation = plan.study, plan.study.simulation
+    samples: dict[Combination, dict[int, Statistics]] = {}
+    by_combination: dict[Combination, list[Outcome]] = {}
+    first_spikes: dict[Combination, SpikeData] = {}
+    for outcome in outcomes:
+        combination = (outcome.run.backend, outcome.run.format)
+        by_combination.setdefault(combination, []).append(outcome)
+        of_seed = samples.setdefault(combination, {})
+        if outcome.record is not None:
+            spikes = store.spikes(outcome.record["key"])
+            of_seed[outcome.run.seed] = statistics(spikes, simulation.warmup)
+            first_spikes.setdefault(combination, spikes)
+
+    reference, *candidates = ((backend, name) for _, backend, name in study.combinations())
+    populations = [p.label for p in plan.network.recorded]
+    baseline = validation.baseline_distances(samples[reference]) if samples[reference] else {}
+
+    def entry(combination: Combination) -> dict[str, Any]:
+        return {
+            "backend": combination[0],
+            "format": combination[1],
+            "means": _means(populations, samples[combination]),
+            "cost": _mean_cost(by_combination[combination]),
+            "runs": [_run_entry(outcome, store) for outcome in by_combination[combination]],
+        }
+
+    content = {
+        "schema": SCHEMA,
+        "study": {
+            "name": study.name,
+            "file": str(study.file),
+            "model": {"build": study.model.build, "parameters": study.model.parameters},
+            "duration": simulation.duration,
+            "warmup": simulation.warmup,
+            "timestep": simulation.timestep,
+            "seeds": simulation.seeds,
+        },
+        "populations": [
+            {"label": p.label, "size": p.size, "cell_type": p.cell_type, "recorded": p.recorded}
+            for p in plan.network.populations
+        ],
+        "reference": {
+            **entry(reference),
+            **_reference_verdict(baseline, by_combination[reference]),
+        },
+        "candidates": [
+            entry(c) | _verdict(samples[reference], samples[c], baseline, by_combination[c])
+            for c in candidates
+        ],
+        "rule": {
+            "familywise_error": validation.FAMILYWISE_ERROR,
+            "margin": validation.MARGIN,
+            "text": list(validation.RULE),
+        },
+        "provenance": _provenance(plan, outcomes),
+    }
+    return Results(_finite(content), samples, first_spikes)
+
+
+def exit_code(content: Mapping[str, Any], ignore_verdicts: bool = False) -> int:
+    """4: a run failed; otherwise, unless ignored, 1: one deviates, 3: one is inconclusive; or 0."""
+    entries = [content["reference"], *content["candidates"]]
+    if any(run["status"] == "failed" for entry in entries for run in entry["runs"]):
+        return 4
+    verdicts = {candidate["verdict"] for candidate in content["candidates"]}
+    if ignore_verdicts:
+        return 0
+    return 1 if "deviates" in verdicts else 3 if "inconclusive" in verdicts else 0
+
+
+def write(results: Results, folder: Path) -> Path:
+    """Write ``results.json``, ``junit.xml`` and ``report.html``; returns the report's path."""
+    text = json.dumps(results.content, indent=1, allow_nan=False, ensure_ascii=False)
+    _write_atomically(folder / "results.json", text.encode() + b"\n")
+    _write_atomically(folder / "junit.xml", junit(results.content))
+    report = folder / "report.html"
+    write_report(report, results.content, results.samples, results.spikes)
+    return report
+
+
+def junit(content: Mapping[str, Any]) -> bytes:
+    """JUnit XML: a test case per candidate, population and statistic, and one per failed run.
+
+    A statistic that deviates is a failure, an inconclusive one is skipped, a failed run an error.
+    """
+    suite = ElementTree.Element("testsuite", name=content["study"]["name"])
+    count = dict.fromkeys(("tests", "failures", "skipped", "errors"), 0)
+
+    def case(entry: Mapping[str, Any], name: str) -> ElementTree.Element:
+        count["tests"] += 1
+        classname = f"{entry['backend']} {entry['format']}"
+        return ElementTree.SubElement(suite, "testcase", classname=classname, name=_xml(name))
+
+    for entry in (content["reference"], *content["candidates"]):
+        for run in entry["runs"]:
+            if run["status"] == "failed":
+                count["errors"] += 1
+                element = case(entry, f"run with seed {run['seed']}")
+                ElementTree.SubElement(element, "error", message=_xml(run["error"]))
+        for score in entry.get("scores", ()):
+            element = case(entry, f"{score['population']} {score['statistic']}")
+            message = (
+                f"paired KS distance {_number(score['ks_paired'])}, between seeds of the reference "
+                f"{_number(score['ks_baseline_mean'])}, ratio {_number(score['ratio'])} "
+                f"({_number(score['ratio_low'])} to {_number(score['ratio_high'])})"
+            )
+            if score["verdict"] == "deviates":
+                count["failures"] += 1
+                ElementTree.SubElement(element, "failure", message=message)
+            elif score["verdict"] == "inconclusive":
+                count["skipped"] += 1
+                ElementTree.SubElement(element, "skipped", message=f"inconclusive: {message}")
+    for name, number in count.items():
+        suite.set(name, str(number))
+    root = ElementTree.Element("testsuites")
+    root.append(suite)
+    ElementTree.indent(root)
+    return ElementTree.tostring(root, encoding="utf-8", xml_declaration=True)
+
+
+def _verdict(
+    reference: Mapping[int, Statistics],
+    candidate: Mapping[int, Statistics],
+    baseline: validation.Baseline,
+    outcomes: Sequence[Outcome],
+) -> dict[str, Any]:
+    """Verdict, reasons and scores of a candidate; with a failed run there is no other verdict."""
+    failures = _failures(outcomes)
+    if not set(reference) & set(candidate):
+        reasons = failures or [
+            "every run of the reference failed, there is nothing to compare with"
+        ]
+        return {"verdict": "failed", "reasons": reasons, "scores": []}
+    judgement = validation.judge(reference, candidate, baseline)
+    return {
+        "verdict": "failed" if failures else judgement.verdict,
+        "reasons": failures or list(judgement.reasons),
+        "scores": [
+            {
+                "population": s.population,
+                "statistic": s.statistic,
+                "ks_paired": s.ks_paired_mean,
+                "ks_paired_seeds": list(s.ks_paired),
+                "ks_baseline_mean": s.ks_baseline_mean,
+                "ks_baseline_sd": s.ks_baseline_sd,
+                "ratio": s.ratio,
+                "ratio_low": s.ratio_low,
+                "ratio_high": s.ratio_high,
+                "verdict": s.verdict,
+            }
+            for s in judgement.scores
+        ],
+    }
+
+
+def _failures(outcomes: Sequence[Outcome]) -> list[str]:
+    return [
+        f"seed {o.run.seed} failed: {o.error} (log: {o.log})" for o in outcomes if o.record is None
+    ]
+
+
+def _reference_verdict(
+    baseline: validation.Baseline, outcomes: Sequence[Outcome]
+) -> dict[str, Any]:
+    failures = _failures(outcomes)
+    distances = {comparison: list(by_pair.values()) for comparison, by_pair in baseline.items()}
+    return {
+        "verdict": "failed" if failures else "reference",
+        "reasons": failures,
+        "baseline": [
+            {
+                "population": population,
+                "statistic": statistic,
+                "ks_baseline": values,
+                "ks_baseline_mean": float(np.mean(values)) if values else None,
+                "ks_baseline_sd": float(np.std(values)) if values else None,
+            }
+            for (population, statistic), values in distances.items()
+        ],
+    }
+
+
+def _means(populations: Sequence[str], samples: Mapping[int, Statistics]) -> list[dict[str, Any]]:
+    """Mean and SD of every statistic over the neurons (or pairs) of all seeds together."""
+    means = []
+    for population in populations:
+        for statistic in STATISTICS:
+            values = np.concatenate(
+                [np.empty(0), *(s[population][statistic] for s in samples.values())]
+            )
+            means.append(
+                {
+                    "population": population,
+                    "statistic": statistic,
+                    "mean": float(values.mean()) if values.size else None,
+                    "sd": float(values.std()) if values.size else None,
+                    "n": values.size,
+                }
+            )
+    return means
+
+
+def _mean_cost(outcomes: Sequence[Outcome]) -> dict[str, Any] | None:
+    """Costs averaged over the successful runs, the peak memory's maximum; None without any."""
+    costs = [o.record["cost"] for o in outcomes if o.record is not None]
+    if not costs:
+        return None
+    known = {name: [c[name] for c in costs if c[name] is not None] for name in costs[0]}
+    mean = {name: sum(v) / len(v) if v else None for name, v in known.items()}
+    return mean | {
+        "peak_rss_bytes": max(known["peak_rss_bytes"]),
+        "threads": max(known["threads"]),
+    }
+
+
+def _run_entry(outcome: Outcome, store: Store) -> dict[str, Any]:
+    record = outcome.record
+    return {
+        "seed": outcome.run.seed,
+        "status": "failed" if record is None else "done",
+        "error": outcome.error,
+        "log": str(outcome.log.relative_to(store.folder)) if outcome.log else None,
+        "key": outcome.key,
+        "reused": outcome.reused,
+        "cost": None if record is None else record["cost"],
+    }
+
+
+def _provenance(plan: Plan, outcomes: Sequence[Outcome]) -> dict[str, Any]:
+    """Where and with what the results were made, listing all versions if runs differ in them."""
+    versions: dict[str, dict[str, set[str]]] = {}
+    for outcome in outcomes:
+        if outcome.record is not None:
+            of_backend = versions.setdefault(outcome.run.backend, {})
+            for package, version in outcome.record["environment"]["versions"].items():
+                of_backend.setdefault(package, set()).add(version)
+    machine = host()
+    return {
+        "created": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        "portability": importlib.metadata.version("pynn-portability"),
+        "python": machine["python"],
+        "platform": machine["platform"],
+        "cpu": machine["cpu"],
+        "cores": machine["cores"],
+        "versions": {
+            backend: {package: ", ".join(sorted(found)) for package, found in packages.items()}
+            for backend, packages in versions.items()
+        },
+        "network_fingerprint": plan.network.fingerprint(),
+    }
+
+
+def _finite(value: Any) -> Any:
+    """The same with null for numbers that JSON does not have (a ratio may be infinite)."""
+    if isinstance(value, Mapping):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(item) for item in value]
+    if isinstance(value, (float, np.floating)):
+        return float(value) if math.isfinite(value) else None
+    return value
+
+
+def _number(value: float | None) -> str:
+    return "unknown" if value is None else f"{value:.3g}"
+
+
+def _xml(text: str) -> str:
+    """Without the control characters that XML cannot hold."""
+    return re.sub(r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]", "?", text)
+
+
+def _write_atomically(path: Path, content: bytes) -> None:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        temporary.write_bytes(content)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -1,0 +1,440 @@
+"""The study file: what to run, checked key by key and expanded into single runs.
+
+The shape of the file is documented in ``docs/study-file.md``. Whatever is wrong with a file becomes
+one ``RequestError`` sentence that names the file, the key (or the line) and what is allowed there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import inspect
+import json
+import math
+import re
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+
+from portability.errors import RequestError
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+MAX_SEED = 2**32 - 1  # the largest seed that every simulator's generator takes
+MAX_STEPS = 2**31 - 1  # steps are 32-bit integers inside some simulators
+
+_TYPE_NAMES = {int: "a whole number", float: "a number", str: "a string", bool: "true or false"}
+
+Role = Literal["reference", "candidate"]
+
+
+@dataclass(frozen=True)
+class Run:
+    """One simulation: one realization (seed) of the network on a backend in a number format."""
+
+    role: Role
+    backend: str
+    format: str
+    seed: int
+
+
+class _Section(BaseModel):
+    # strict: TOML has types, so a quoted number is a mistake and not a number
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class Header(_Section):
+    """``[study]``"""
+
+    name: str = Field(
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$",
+        max_length=100,
+        description="a name of letters, digits, '.', '_' and '-' (it names the output folder)",
+    )
+
+
+class Model(_Section):
+    """``[model]``: ``build`` names the function, every other key is a parameter of it."""
+
+    model_config = ConfigDict(extra="allow", frozen=True, strict=True)
+
+    build: str = Field(min_length=1, description='a shipped model or "path/to/script.py:function"')
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        return dict(self.model_extra or {})
+
+
+class Simulation(_Section):
+    """``[simulation]``: times in ms."""
+
+    duration: float = Field(
+        gt=0, allow_inf_nan=False, description="a positive number of milliseconds"
+    )
+    warmup: float = Field(
+        1000.0, ge=0, allow_inf_nan=False, description="a number of milliseconds, zero or more"
+    )
+    timestep: float = Field(
+        0.1, gt=0, allow_inf_nan=False, description="a positive number of milliseconds"
+    )
+    seeds: list[int] = Field(
+        min_length=1, description=f"a list of different integers from 1 to {MAX_SEED}"
+    )
+
+    @field_validator("seeds")
+    @classmethod
+    def _different_seeds(cls, seeds: list[int]) -> list[int]:
+        for seed in seeds:
+            if not 1 <= seed <= MAX_SEED:
+                raise ValueError(f"seed {seed} is not an integer from 1 to {MAX_SEED}")
+            if seeds.count(seed) > 1:
+                raise ValueError(f"seed {seed} appears more than once, seeds must be different")
+        return seeds
+
+    @model_validator(mode="after")
+    def _on_the_grid(self) -> Simulation:
+        for key in ("duration", "warmup"):
+            ratio = getattr(self, key) / self.timestep
+            if not ratio <= MAX_STEPS / 2:
+                raise ValueError(f"{key}: at most {MAX_STEPS // 2} steps are allowed")
+            if abs(ratio - round(ratio)) > 1e-6:
+                raise ValueError(
+                    f"{key}: must be a whole multiple of the timestep, "
+                    f"{getattr(self, key):g} ms is {ratio:g} steps of {self.timestep:g} ms"
+                )
+        return self
+
+    @property
+    def n_steps(self) -> int:
+        """Simulated steps: warm-up and analysed duration."""
+        return round(self.duration / self.timestep) + round(self.warmup / self.timestep)
+
+
+class Reference(_Section):
+    """``[reference]``"""
+
+    backend: str = Field(description="the name of a backend")
+    format: str = Field("double", description="the name of a number format")
+
+
+class Candidate(_Section):
+    """``[[candidate]]``: a list of formats stands for one candidate each."""
+
+    backend: str = Field(description="the name of a backend")
+    format: list[str] = Field(
+        min_length=1, description="the name of a number format or a list of names"
+    )
+
+    @field_validator("format", mode="before")
+    @classmethod
+    def _one_is_a_list(cls, value: object) -> object:
+        return [value] if isinstance(value, str) else value
+
+
+class Study(_Section):
+    """A whole study file."""
+
+    study: Header
+    model: Model
+    simulation: Simulation
+    reference: Reference
+    candidate: list[Candidate] = Field(
+        default=[], description="a list of tables, [[candidate]] with double brackets"
+    )
+    backends: dict[str, dict[str, Any]] = Field(
+        default={}, description="one table per backend, such as [backends.nest]"
+    )
+
+    _file: Path = PrivateAttr()
+    _build: Callable[..., Any] = PrivateAttr()
+
+    @property
+    def file(self) -> Path:
+        return self._file
+
+    @property
+    def name(self) -> str:
+        return self.study.name
+
+    def combinations(self) -> tuple[tuple[Role, str, str], ...]:
+        """(role, backend, format), the reference first."""
+        return (
+            ("reference", self.reference.backend, self.reference.format),
+            *(("candidate", c.backend, name) for c in self.candidate for name in c.format),
+        )
+
+    def runs(self) -> tuple[Run, ...]:
+        """Every simulation that the study asks for, the reference's first."""
+        return tuple(
+            Run(role, backend, number_format, seed)
+            for role, backend, number_format in self.combinations()
+            for seed in self.simulation.seeds
+        )
+
+    def backend_names(self) -> tuple[str, ...]:
+        """Backends that take part, each once, in order of appearance."""
+        return tuple(dict.fromkeys(backend for _, backend, _ in self.combinations()))
+
+    def options(self, backend: str) -> dict[str, Any]:
+        """Every option of a backend: what the file says, otherwise its default."""
+        from portability.backends import load  # noqa: PLC0415 - keeps `--help` fast
+
+        defaults = {name: option.default for name, option in load(backend).OPTIONS.items()}
+        return defaults | self.backends.get(backend, {})
+
+    @property
+    def build(self) -> Callable[..., Any]:
+        """The model's build function."""
+        return self._build
+
+
+def load_study(path: Path) -> Study:
+    """Read and check a study file.
+
+    Raises ``RequestError`` for everything that can be wrong before the model is built: unreadable
+    file, TOML syntax, keys, types, values, and names of backends, formats, options, models and
+    parameters.
+    """
+    try:
+        study = Study.model_validate(_read_toml(path))
+    except ValidationError as error:
+        raise RequestError(f"{path}: {_sentence(error)}") from None
+    study._file = path
+    _check_backends(study)
+    _check_formats(study)
+    _check_options(study)
+    _check_model(study)
+    return study
+
+
+def similar(name: str, allowed: Iterable[str]) -> str:
+    """The most similar allowed name as the end of a sentence, empty when none is similar."""
+    close = difflib.get_close_matches(name, list(allowed), n=1)
+    return f", did you mean {close[0]!r}?" if close else ""
+
+
+def choices(name: str, allowed: Iterable[str]) -> str:
+    """The end of a sentence about an unknown name: the most similar known one, then all of them."""
+    names = list(allowed)
+    return f"{similar(name, names)} (allowed: {', '.join(names) or 'none'})"
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    if not path.exists():
+        raise RequestError(f"{path}: there is no such study file, give the path of a TOML file")
+    if not path.is_file():
+        raise RequestError(f"{path}: is not a file, give the path of a TOML file")
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise RequestError(f"{path}: cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise RequestError(
+            f"{path}: is not a text file in UTF-8 (byte {error.start}), a study file is TOML"
+        ) from None
+    except tomllib.TOMLDecodeError as error:
+        raise RequestError(f"{path}: is not valid TOML: {str(error).rstrip('.')}") from None
+    except RecursionError:
+        raise RequestError(f"{path}: is not valid TOML: nested too deeply") from None
+
+
+def _key(location: Iterable[int | str]) -> str:
+    """``('candidate', 1, 'format', 0)`` becomes ``candidate.format (candidate 2, item 1)``."""
+    names: list[str] = []
+    numbers: list[str] = []
+    for part in location:
+        if isinstance(part, int):
+            numbers.append(f"{'candidate' if names == ['candidate'] else 'item'} {part + 1}")
+        else:
+            names.append(part)
+    return ".".join(names) + (f" ({', '.join(numbers)})" if numbers else "")
+
+
+def _sentence(error: ValidationError) -> str:
+    """One of pydantic's findings, in the words of the study file."""
+    # a misspelt key is unknown and another one missing: the former says what to do
+    finding = min(error.errors(), key=lambda found: found["type"] != "extra_forbidden")
+    location, kind, value = finding["loc"], finding["type"], finding["input"]
+    key = _key(location)
+    names = [part for part in location if isinstance(part, str)]
+    section = _section(names[0]) if len(names) > 1 else Study
+    if kind == "extra_forbidden":
+        return f"{key}: unknown key{choices(names[-1], section.model_fields)}"
+    if kind == "value_error":
+        return f"{key}{'.' if location == ('simulation',) else ': '}{finding['ctx']['error']}"
+    field = section.model_fields.get(names[-1])
+    allowed = (field.description if field else None) or "a table"
+    if kind == "missing":
+        return f"{key}: is missing, it must be {allowed}"
+    return f"{key}: must be {allowed}, not {_shown(value)}"
+
+
+def _section(name: str) -> type[BaseModel]:
+    sections: dict[str, type[BaseModel]] = {
+        "study": Header,
+        "model": Model,
+        "simulation": Simulation,
+        "reference": Reference,
+        "candidate": Candidate,
+    }
+    return sections.get(name, Study)
+
+
+def _shown(value: object) -> str:
+    """A value as TOML and JSON write it, shortened."""
+    text = json.dumps(value, default=str, ensure_ascii=False)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _check_backends(study: Study) -> None:
+    from portability.backends import NAMES  # noqa: PLC0415
+
+    named = [("reference.backend", study.reference.backend)]
+    for i, candidate in enumerate(study.candidate):
+        named.append((_key(("candidate", i, "backend")), candidate.backend))
+    named += [(f"backends.{name}", name) for name in study.backends]
+    for key, name in named:
+        if name not in NAMES:
+            raise RequestError(
+                f"{study.file}: {key}: unknown backend {name!r}{choices(name, NAMES)}"
+            )
+
+
+def _check_formats(study: Study) -> None:
+    """Known names, written as the format itself writes them, and no combination twice."""
+    from portability.precision import FORMATS, number_format  # noqa: PLC0415
+
+    def known(key: str, name: str) -> str:
+        try:
+            return number_format(name).name
+        except RequestError as error:
+            bins = re.sub(r".*?([0-9]*)$", r"\1", name) or "N"
+            hint = similar(name, (f.replace("N", bins) for f in FORMATS))
+            raise RequestError(f"{study.file}: {key}: {error}{hint}") from None
+
+    reference = (study.reference.backend, known("reference.format", study.reference.format))
+    seen = {reference: "the reference"}
+    for i, candidate in enumerate(study.candidate):
+        key = _key(("candidate", i, "format"))
+        for name in candidate.format:
+            combination = (candidate.backend, known(key, name))
+            if combination in seen:
+                raise RequestError(
+                    f"{study.file}: {key}: {candidate.backend} with {name!r} repeats "
+                    f"{seen[combination]}, every combination of backend and format may appear once"
+                )
+            seen[combination] = f"candidate {i + 1}"
+
+
+def _check_options(study: Study) -> None:
+    from portability.backends import load  # noqa: PLC0415
+
+    for backend, given in study.backends.items():
+        options = load(backend).OPTIONS
+        for name, value in given.items():
+            key = f"{study.file}: backends.{backend}.{name}"
+            if name not in options:
+                raise RequestError(f"{key}: unknown option{choices(name, options)}")
+            option = options[name]
+            if option.allowed and value not in option.allowed:
+                allowed = ", ".join(repr(a) for a in option.allowed)
+                raise RequestError(f"{key}: must be one of {allowed}, not {_shown(value)}")
+            # bool is a subclass of int in Python, but true is no number in TOML
+            accepted = (int, float) if option.type is float else (option.type,)
+            if not isinstance(value, accepted) or isinstance(value, bool) != (option.type is bool):
+                raise RequestError(
+                    f"{key}: must be {_TYPE_NAMES[option.type]}, not {_shown(value)}"
+                )
+            least = option.minimum
+            if least is not None and isinstance(value, int | float) and value < least:
+                raise RequestError(f"{key}: must be at least {least:g}, not {value}")
+
+
+def _check_model(study: Study) -> None:
+    from portability.capture import load_model, model_parameters, shipped_models  # noqa: PLC0415
+
+    reference = study.model.build
+    try:
+        # loading a script runs it, and what it prints is not the command's output
+        with contextlib.redirect_stdout(sys.stderr):
+            study._build = load_model(reference, study.file.parent)
+    except RequestError as error:
+        hint = "" if ":" in reference else similar(reference, shipped_models())
+        raise RequestError(f"{study.file}: model.build: {error}{hint}") from None
+    known = model_parameters(study.build)
+    given = study.model.parameters
+    for name, value in given.items():
+        if name not in known:
+            raise RequestError(
+                f"{study.file}: model.{name}: {study.model.build} has no such parameter"
+                f"{choices(name, known)}"
+            )
+        if not _is_plain(value):
+            raise RequestError(
+                f"{study.file}: model.{name}: must be a finite number, a string, true or false, "
+                f"or a list or table of these, not {_shown(value)}"
+            )
+    for name, default in known.items():
+        if default is inspect.Parameter.empty and name not in given:
+            raise RequestError(
+                f"{study.file}: model.{name}: is missing, {study.model.build} has no default for it"
+            )
+
+
+def _is_plain(value: object) -> bool:
+    """Whether JSON can hold the value (TOML also has dates, infinity and not-a-number)."""
+    if isinstance(value, Mapping):
+        return all(map(_is_plain, value.values()))
+    if isinstance(value, list):
+        return all(map(_is_plain, value))
+    if isinstance(value, float):
+        return math.isfinite(value)
+    return isinstance(value, (int, str))
+
+
+def inventory() -> dict[str, Any]:
+    """What a study file can name, as plain JSON values: models, backends and formats."""
+    from portability.backends import NAMES, load  # noqa: PLC0415
+    from portability.capture import load_model, model_parameters, shipped_models  # noqa: PLC0415
+    from portability.precision import FORMATS  # noqa: PLC0415
+
+    models = []
+    for name in shipped_models():
+        parameters = model_parameters(load_model(name, Path()))
+        models.append({"name": name, "parameters": parameters})
+    backends = []
+    for name in NAMES:
+        backend = load(name)
+        problem = backend.available()
+        backends.append(
+            {
+                "name": name,
+                "problem": problem,
+                "versions": {} if problem else backend.versions(),
+                "options": {
+                    key: {
+                        "type": option.type.__name__,
+                        "default": option.default,
+                        "allowed": list(option.allowed),
+                        "meaning": option.meaning,
+                    }
+                    for key, option in backend.OPTIONS.items()
+                },
+            }
+        )
+    return {"models": models, "backends": backends, "formats": list(FORMATS)}

@@ -1,0 +1,624 @@
+"""The command line with real parts: a small PyNN script, real simulators, real files."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import psutil
+import pytest
+
+from portability import backends, cli, execution
+from portability.store import Store
+
+SIMULATORS = [name for name in backends.NAMES if backends.load(name).available() is None]
+BACKEND = SIMULATORS[0] if SIMULATORS else backends.NAMES[0]
+OPTIONS: dict[str, dict[str, Any]] = {
+    "nest": {"threads": execution.available_cores()},
+    "brian2": {"codegen": "numpy"},
+}
+needs_simulator = pytest.mark.skipif(not SIMULATORS, reason="no simulator is installed")
+
+MODEL = r'''
+import atexit, os, sys, time
+
+HERE = os.path.dirname(__file__)
+
+def build(sim, n=12, weight=0.5, disturb=""):
+    in_worker = "portability.worker" in sys.modules
+    if in_worker and disturb:
+        globals()[disturb]()
+    exc = sim.Population(n, sim.IF_curr_exp(i_offset=0.9), label="E")
+    inh = sim.Population(6, sim.IF_curr_exp(), label="I")
+    noise = sim.Population(n, sim.SpikeSourcePoisson(rate=1500.0), label="noise")
+    normal = sim.RandomDistribution("normal", mu=weight, sigma=0.1 * weight)
+    sim.Projection(noise, exc, sim.OneToOneConnector(), sim.StaticSynapse(weight=weight, delay=1.0))
+    sim.Projection(exc, inh, sim.FixedNumberPreConnector(5), sim.StaticSynapse(weight=normal, delay=1.5))
+    sim.Projection(inh, exc, sim.FixedTotalNumberConnector(24),
+                   sim.StaticSynapse(weight=-weight, delay=0.5), receptor_type="inhibitory")
+    exc.record("spikes")
+    if not (in_worker and disturb == "change"):
+        inh.record("spikes")
+
+def first(name):
+    """Whether no other process has asked before."""
+    try:
+        os.close(os.open(os.path.join(HERE, name), os.O_CREAT | os.O_EXCL))
+        return True
+    except FileExistsError:
+        return False
+
+def note(what):
+    with open(os.path.join(HERE, "times"), "a") as file:
+        file.write(what)
+
+def change():
+    pass
+
+def sleep():
+    note(f"{os.getpid()}\n")
+    time.sleep(600)
+
+def fail():
+    """The first process fails, the second crashes, all others do what they should."""
+    note("+")
+    if first("failed"):
+        note("-")
+        print("said to nobody but the log")
+        raise RuntimeError("the chip is on fire")
+    if first("crashed"):
+        note("-")
+        os.kill(os.getpid(), 9)
+    atexit.register(note, "-")
+'''
+
+STUDY = f"""\
+[study]
+name = "tiny"
+[model]
+build = "model.py:build"
+[simulation]
+duration = 40.0
+warmup = 10.0
+seeds = [1, 2, 3]
+[reference]
+backend = "{BACKEND}"
+format = "double"
+[[candidate]]
+backend = "{BACKEND}"
+format = "naive-1"
+"""
+
+
+@dataclass(frozen=True)
+class Ended:
+    code: int
+    out: str
+    err: str
+
+
+Command = Callable[..., Ended]
+
+
+def write_study(folder: Path, *changes: tuple[str, str]) -> None:
+    (folder / "model.py").write_text(MODEL)
+    text = STUDY
+    for old, new in changes:
+        assert old in text
+        text = text.replace(old, new)
+    (folder / "study.toml").write_text(text)
+
+
+def without_candidate(seeds: str) -> tuple[tuple[str, str], ...]:
+    return (STUDY[STUDY.index("[[candidate]]") :], ""), ("[1, 2, 3]", seeds)
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The working directory, with a study and its model."""
+    write_study(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def command(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> Command:
+    def run(*arguments: str) -> Ended:
+        monkeypatch.setattr(sys, "argv", ["portability", *arguments])
+        capfd.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        return Ended(int(ended.value.code or 0), *capfd.readouterr())
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.CompletedProcess]:
+    """A folder in which the study has been run, and how that went. Tests use copies of it."""
+    if not SIMULATORS:
+        pytest.skip("no simulator is installed")
+    folder = tmp_path_factory.mktemp("finished")
+    write_study(folder)
+    return folder, subprocess.run(
+        [*CONSOLE_SCRIPT, "run", "study.toml"],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+CONSOLE_SCRIPT = [sys.executable, "-c", "from portability.cli import main; main()"]
+
+
+def everything(folder: Path) -> dict[str, int]:
+    """All files and folders with their times, except for Python's own cache of the model script."""
+    return {
+        str(path): path.stat().st_mtime_ns
+        for path in folder.rglob("*")
+        if "__pycache__" not in path.parts and path != folder
+    }
+
+
+def assert_refused(ended: Ended, *words: str) -> None:
+    assert ended.code == 2
+    assert ended.out == ""
+    assert ended.err.startswith("error: ")
+    assert ended.err.count("\n") == 1
+    assert [word for word in words if word not in ended.err] == [], ended.err
+
+
+# --- A study from file to verdict ---
+
+
+def test_run_writes_results_and_nothing_else(
+    finished: tuple[Path, subprocess.CompletedProcess],
+) -> None:
+    folder, process = finished
+    out = folder / "results" / "tiny"
+    assert {p.name for p in out.iterdir()} == {
+        ".lock", "runs", "results.json", "junit.xml", "report.html",
+    }  # fmt: skip
+    assert len(list(out.glob("runs/*/spikes.h5"))) == len(list(out.glob("runs/*"))) == 6
+    assert process.stderr == ""
+    lines = process.stdout.strip().splitlines()
+    assert lines[0] == "results/tiny: 6 of 6 runs simulated, 0 reused"
+    assert lines[-1] == "report: results/tiny/report.html"
+    assert len(lines) <= 8  # no banners, no progress bars
+
+
+def test_results_follow_their_schema(finished: tuple[Path, subprocess.CompletedProcess]) -> None:
+    folder, process = finished
+
+    def refuse(constant: str) -> None:
+        raise AssertionError(f"{constant} is no JSON")
+
+    text = (folder / "results" / "tiny" / "results.json").read_text()
+    results = json.loads(text, parse_constant=refuse)
+    assert results["schema"] == "portability-results/1"
+    assert results["study"] == {
+        "name": "tiny",
+        "file": "study.toml",
+        "model": {"build": "model.py:build", "parameters": {}},
+        "duration": 40.0,
+        "warmup": 10.0,
+        "timestep": 0.1,
+        "seeds": [1, 2, 3],
+    }
+    assert [(p["label"], p["size"], p["recorded"]) for p in results["populations"]] == [
+        ("E", 12, True),
+        ("I", 6, True),
+    ]
+    reference, (candidate,) = results["reference"], results["candidates"]
+    assert (reference["backend"], reference["format"]) == (BACKEND, "double")
+    assert reference["verdict"] == "reference"
+    assert (candidate["backend"], candidate["format"]) == (BACKEND, "naive-1")
+    expected = {"pass": 0, "deviates": 1, "inconclusive": 3}
+    assert process.returncode == expected[candidate["verdict"]]
+    comparisons = [(p, s) for p in ("E", "I") for s in ("rate", "cv", "cc")]
+    for rows in (reference["means"], reference["baseline"], candidate["scores"]):
+        assert [(row["population"], row["statistic"]) for row in rows] == comparisons
+    assert all(len(row["ks_baseline"]) == 3 for row in reference["baseline"])
+    assert all(len(row["ks_paired_seeds"]) == 3 for row in candidate["scores"])
+    rate = reference["means"][0]
+    assert rate["n"] == 3 * 12
+    assert 1.0 < rate["mean"] < 1000.0
+    keys = set()
+    for entry in (reference, candidate):
+        assert [run["seed"] for run in entry["runs"]] == [1, 2, 3]
+        assert {run["status"] for run in entry["runs"]} == {"done"}
+        assert {run["reused"] for run in entry["runs"]} == {False}
+        keys |= {run["key"] for run in entry["runs"]}
+        cost = entry["cost"]
+        peaks = [run["cost"]["peak_rss_bytes"] for run in entry["runs"]]
+        assert cost["peak_rss_bytes"] == max(peaks) > 2**20
+        seconds = [run["cost"]["simulate_seconds"] for run in entry["runs"]]
+        assert cost["simulate_seconds"] == pytest.approx(sum(seconds) / 3)
+        assert cost["realtime_factor"] == pytest.approx(cost["simulate_seconds"] / 0.05)
+    assert len(keys) == 6
+    assert results["rule"]["familywise_error"] == 0.05
+    assert len(results["rule"]["text"]) == 3
+    assert results["provenance"]["versions"][BACKEND]["PyNN"]
+
+
+def test_junit_agrees_with_results(finished: tuple[Path, subprocess.CompletedProcess]) -> None:
+    out = finished[0] / "results" / "tiny"
+    scores = json.loads((out / "results.json").read_text())["candidates"][0]["scores"]
+    suite = ElementTree.parse(out / "junit.xml").getroot()[0]
+    kinds = {"pass": [], "deviates": ["failure"], "inconclusive": ["skipped"]}
+    assert [(case.get("name"), [child.tag for child in case]) for case in suite] == [
+        (f"{score['population']} {score['statistic']}", kinds[score["verdict"]]) for score in scores
+    ]
+    assert suite.get("tests") == "6"
+    deviating = [score for score in scores if score["verdict"] == "deviates"]
+    assert suite.get("failures") == str(len(deviating))
+
+
+def test_run_record_holds_everything_that_made_it(
+    finished: tuple[Path, subprocess.CompletedProcess],
+) -> None:
+    records = [json.loads(p.read_text()) for p in finished[0].glob("results/tiny/runs/*/run.json")]
+    assert {(r["request"]["seed"], r["request"]["format"]) for r in records} == {
+        (seed, name) for seed in (1, 2, 3) for name in ("double", "naive-1")
+    }
+    for record in records:
+        assert record["request"]["n_steps"] == 500
+        assert record["request"]["timestep"] == 0.1
+        assert record["request"]["backend"] == BACKEND
+        assert record["environment"]["versions"]["numpy"]
+        assert record["model"] == {"build": "model.py:build", "parameters": {}}
+        assert record["synapses"] == 30 + 24
+        assert record["host"]["python"] == "{}.{}.{}".format(*sys.version_info[:3])
+        assert len(record["spikes_sha256"]) == 64
+
+
+@pytest.fixture
+def copy(
+    finished: tuple[Path, subprocess.CompletedProcess], folder: Path
+) -> tuple[Path, subprocess.CompletedProcess]:
+    shutil.copytree(finished[0], folder, dirs_exist_ok=True)
+    return folder, finished[1]
+
+
+def test_second_run_simulates_nothing_and_says_so(
+    copy: tuple[Path, subprocess.CompletedProcess], command: Command
+) -> None:
+    folder, first = copy
+    before = everything(folder / "results" / "tiny" / "runs")
+    again = command("run", "study.toml")
+    assert again.code == first.returncode
+    assert again.out.startswith("nothing simulated: results/tiny already has all 6 runs\n")
+    assert again.out.splitlines()[1:] == first.stdout.splitlines()[1:]
+    assert everything(folder / "results" / "tiny" / "runs") == before
+    results = json.loads((folder / "results/tiny/results.json").read_text())
+    assert all(run["reused"] for run in results["candidates"][0]["runs"])
+    assert command("run", "study.toml", "--exit-zero").code == 0
+
+
+def test_warmup_is_analysis(
+    copy: tuple[Path, subprocess.CompletedProcess], command: Command
+) -> None:
+    write_study(copy[0], ("duration = 40.0", "duration = 30.0"), ("warmup = 10.0", "warmup = 20.0"))
+    assert command("run", "study.toml").out.startswith("nothing simulated")
+    means = json.loads((copy[0] / "results/tiny/results.json").read_text())["reference"]["means"]
+    assert means[0]["mean"] * 0.03 * 36 == pytest.approx(round(means[0]["mean"] * 0.03 * 36))
+
+
+def test_report_needs_no_simulator(
+    copy: tuple[Path, subprocess.CompletedProcess],
+    command: Command,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    folder, first = copy
+    out = folder / "results" / "tiny"
+    expected = json.loads((out / "results.json").read_text())
+    for name in ("results.json", "report.html", "junit.xml"):
+        (out / name).unlink()
+    monkeypatch.setattr(backends.load(BACKEND), "available", lambda: "it is gone")
+    monkeypatch.setattr(backends.load(BACKEND), "versions", lambda: 1 / 0)
+    ended = command("report", "study.toml")
+    assert ended.code == first.returncode
+    assert ended.out.splitlines() == first.stdout.splitlines()[1:]
+    results = json.loads((out / "results.json").read_text())
+    assert results["candidates"][0]["scores"] == expected["candidates"][0]["scores"]
+    assert results["provenance"]["versions"] == expected["provenance"]["versions"]
+    assert (out / "report.html").stat().st_size > 1000
+
+
+def test_report_names_missing_runs(
+    copy: tuple[Path, subprocess.CompletedProcess], command: Command
+) -> None:
+    results = json.loads((copy[0] / "results/tiny/results.json").read_text())
+    for run in results["candidates"][0]["runs"][1:]:
+        shutil.rmtree(copy[0] / "results/tiny/runs" / run["key"])
+    before = everything(copy[0] / "results")
+    ended = command("report", "study.toml")
+    assert_refused(ended, "2 of 6 runs are missing", f"{BACKEND} naive-1 seed 2, 3")
+    assert everything(copy[0] / "results") == before
+    assert_refused(command("report", "study.toml", "--out", "elsewhere"), "6 of 6")
+    assert not (copy[0] / "elsewhere").exists()
+
+
+# --- Failing runs and interruptions ---
+
+
+@needs_simulator
+def test_failed_runs_are_results(folder: Path, command: Command) -> None:
+    options = "".join(f"{k} = {json.dumps(v)}\n" for k, v in OPTIONS[BACKEND].items())
+    write_study(
+        folder,
+        *without_candidate("[1, 2, 3]"),
+        ("duration = 40.0", "duration = 4.0"),  # threads that spin are slow on a busy machine
+        ("[simulation]", f'disturb = "fail"\n[backends.{BACKEND}]\n{options}[simulation]'),
+    )
+    # with all cores in one run, or one job, there is never more than one run at a time
+    limit = [] if BACKEND == "nest" else ["--jobs", "1"]
+    ended = command("run", "study.toml", "--exit-zero", *limit)
+    assert ended.code == 4
+    assert "Traceback" not in ended.out + ended.err
+    assert "said to nobody" not in ended.out + ended.err
+    assert (folder / "times").read_text() == "+-+-+-"
+    out = folder / "results" / "tiny"
+    reference = json.loads((out / "results.json").read_text())["reference"]
+    assert reference["verdict"] == "failed"
+    failed, crashed, done = reference["runs"]
+    assert failed["status"] == "failed"
+    assert "RuntimeError: the chip is on fire" in failed["error"]
+    log = (out / failed["log"]).read_text()
+    assert "said to nobody but the log" in log
+    assert "Traceback" in log
+    assert crashed["status"] == "failed"
+    assert "SIGKILL" in crashed["error"]
+    assert done["status"] == "done"
+    assert ended.out.startswith("results/tiny: 1 of 3 runs simulated, 0 reused, 2 failed\n")
+    assert "the chip is on fire" in ended.out
+    suite = ElementTree.parse(out / "junit.xml").getroot()[0]
+    assert [(case.get("name"), case[0].tag) for case in suite] == [
+        ("run with seed 1", "error"),
+        ("run with seed 2", "error"),
+    ]
+
+    again = command("run", "study.toml")
+    assert again.code == 0
+    assert again.out.startswith("results/tiny: 2 of 3 runs simulated, 1 reused\n")
+    assert list((out / "logs").iterdir()) == []
+
+
+@needs_simulator
+def test_a_model_must_build_the_same_network_every_time(folder: Path, command: Command) -> None:
+    write_study(
+        folder, *without_candidate("[1]"), ("[simulation]", 'disturb = "change"\n[simulation]')
+    )
+    assert command("run", "study.toml").code == 4
+    (run,) = json.loads((folder / "results/tiny/results.json").read_text())["reference"]["runs"]
+    assert "another network" in run["error"]
+
+
+@needs_simulator
+@pytest.mark.parametrize("how", ["SIGINT", "SIGKILL"])
+def test_interruption_ends_the_simulations(folder: Path, how: str) -> None:
+    write_study(
+        folder, *without_candidate("[1]"), ("[simulation]", 'disturb = "sleep"\n[simulation]')
+    )
+    process = subprocess.Popen(
+        [*CONSOLE_SCRIPT, "run", "study.toml"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    note = folder / "times"
+    wait_until(lambda: process.poll() is not None or (note.exists() and bool(note.read_text())))
+    worker = int(note.read_text())
+    process.send_signal(signal.Signals[how])
+    out, err = process.communicate(timeout=60)
+    wait_until(lambda: not is_alive(worker))
+    store = Store(folder / "results" / "tiny")
+    if how == "SIGINT":
+        assert process.returncode == 130
+        assert out == ""
+        assert err.startswith("interrupted")
+        assert err.count("\n") == 1
+    else:
+        assert len(list(store.runs.iterdir())) == 1
+        with store.locked():  # as the next command does
+            pass
+    assert list(store.runs.iterdir()) == []
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 120
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+# --- Requests that are refused ---
+
+BAD_STUDIES = {
+    "misspelt key": ("duration", "duratoin", ["simulation.duratoin", "'duration'"]),
+    "unknown backend": ('backend = "', 'backend = "x', ["reference.backend", "allowed: nest"]),
+    "unknown format": ("naive-1", "naif-1", ["candidate.format (candidate 1)", "'naive-1'"]),
+    "unknown model": ("model.py:build", "macrocircuit", ["model.build", "'microcircuit'"]),
+    "unknown parameter": ("[simulation]", "m = 3\n[simulation]", ["model.m", "weight"]),
+    "bad parameter": ("[simulation]", "n = -3\n[simulation]", ["model.build", "-3", "model.py"]),
+    "script that fails": ("[simulation]", 'weight = "a"\n[simulation]', ["model.build", "line"]),
+    "negative duration": ("40.0", "-40.0", ["simulation.duration", "positive"]),
+    "duplicate seeds": ("[1, 2, 3]", "[1, 2, 1]", ["simulation.seeds", "seed 1"]),
+    "syntax": ("[study]", "[study", ["study.toml", "TOML", "line 1"]),
+    "too large": ("[simulation]", "n = 1000000000\n[simulation]", ["GiB", "this machine"]),
+}
+
+
+@pytest.mark.parametrize("name", BAD_STUDIES)
+def test_bad_studies_are_refused(name: str, folder: Path, command: Command) -> None:
+    old, new, words = BAD_STUDIES[name]
+    write_study(folder, (old, new))
+    if name == "too large" and not SIMULATORS:
+        pytest.skip("no simulator is installed")
+    before = everything(folder)
+    assert_refused(command("run", "study.toml", "--out", "new/folder"), "study.toml: ", *words)
+    assert_refused(command("run", "study.toml"), *words)
+    assert everything(folder) == before
+
+
+def test_missing_study(folder: Path, command: Command) -> None:
+    for name in ("run", "describe", "report"):
+        assert_refused(command(name, "absent.toml"), "absent.toml", "no such study file")
+        assert_refused(command(name, "."), "not a file")
+    assert not (folder / "results").exists()
+
+
+@pytest.mark.parametrize("name", backends.NAMES)
+def test_missing_backend(
+    name: str, folder: Path, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    find_spec = importlib.util.find_spec
+
+    def find_all_but_one(module: str, package: str | None = None) -> Any:
+        return None if module == name else find_spec(module, package)
+
+    monkeypatch.setattr(importlib.util, "find_spec", find_all_but_one)
+    write_study(folder, (f'backend = "{BACKEND}"', f'backend = "{name}"'))
+    before = everything(folder)
+    ended = command("run", "study.toml")
+    assert_refused(ended, f"{name!r}", f"pip install 'pynn-portability[{name}]'")
+    assert everything(folder) == before
+    described = command("describe", "study.toml")
+    assert described.code == 0
+    assert "cannot run here" in described.out
+
+
+def test_what_a_backend_cannot_represent(folder: Path, command: Command) -> None:
+    write_study(folder, (f'backend = "{BACKEND}"', 'backend = "nest"'), ("naive-1", "float32"))
+    found = json.loads(command("describe", "study.toml", "--json").out)["problems"]
+    assert [p for p in found if "'float32'" in p and "double precision" in p]
+    assert_refused(command("run", "study.toml"), "nest")
+    assert not (folder / "results").exists()
+
+
+@needs_simulator
+def test_unwritable_output_folders(folder: Path, command: Command) -> None:
+    before = everything(folder)
+    assert_refused(command("run", "study.toml", "--out", "model.py"), "model.py", "file")
+    assert_refused(command("run", "study.toml", "--out", "model.py/x"), "model.py", "file")
+    if Path("/proc/self").exists():
+        assert_refused(command("run", "study.toml", "--out", "/proc/results"), "/proc/results")
+    if os.geteuid() != 0:  # root may write everywhere
+        (folder / "closed").mkdir(mode=0o555)
+        before = everything(folder)
+        assert_refused(command("run", "study.toml", "--out", "closed/x"), "not writable")
+    assert everything(folder) == before
+
+
+@needs_simulator
+def test_output_folder_in_use(folder: Path, command: Command) -> None:
+    with Store(folder / "out").locked():
+        assert_refused(command("run", "study.toml", "--out", "out"), "another portability process")
+
+
+def test_wrong_usage(command: Command) -> None:
+    for arguments in (("run",), ("rum", "study.toml"), ("run", "study.toml", "--jobs", "0")):
+        ended = command(*arguments)
+        assert ended.code == 2
+        assert ended.out == ""
+        assert "Traceback" not in ended.err
+
+
+def test_traceback_on_request(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PORTABILITY_TRACEBACK", "1")
+    ended = command("run", "absent.toml")
+    assert ended.code == 2
+    assert "Traceback" in ended.err
+
+
+def test_a_defect_is_no_verdict(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(execution, "plan", lambda study: 1 / 0)
+    ended = command("describe", "study.toml")
+    assert ended.code not in range(5)
+    assert "ZeroDivisionError" in ended.err
+
+
+# --- Looking without running ---
+
+
+def test_describe(folder: Path, command: Command) -> None:
+    before = everything(folder)
+    described = json.loads(command("describe", "study.toml", "--json").out)
+    assert [(p["label"], p["size"], p["in_degree"]) for p in described["populations"]] == [
+        ("E", 12, 2.0),
+        ("I", 6, 5.0),
+    ]
+    assert [(p["source"], p["target"], p["synapses"]) for p in described["projections"]] == [
+        ("E", "I", 30),
+        ("I", "E", 24),
+    ]
+    assert (described["neurons"], described["synapses"]) == (18, 54)
+    (drive,) = described["drives"]
+    assert (drive["target"], drive["mean_rate"]) == ("E", 1500.0)
+    assert [(r["role"], r["format"], r["runs"]) for r in described["runs"]] == [
+        ("reference", "double", 3),
+        ("candidate", "naive-1", 3),
+    ]
+    assert described["total"]["runs"] == 6
+    assert described["total"]["memory_bytes"] > 0
+    text = command("describe", "study.toml")
+    assert text.code == 0
+    assert "18 neurons, 54 synapses" in text.out
+    assert "6 runs" in text.out
+    assert everything(folder) == before
+
+
+def test_list(command: Command) -> None:
+    listed = json.loads(command("list", "--json").out)
+    assert [b["name"] for b in listed["backends"]] == list(backends.NAMES)
+    for backend in listed["backends"]:
+        assert (backend["problem"] is None) == (backend["name"] in SIMULATORS)
+        assert bool(backend["versions"]) == (backend["name"] in SIMULATORS)
+    (model,) = (m for m in listed["models"] if m["name"] == "microcircuit")
+    assert model["parameters"]["scale"] == 1.0
+    assert "double" in listed["formats"]
+    text = command("list")
+    assert text.code == 0
+    assert "model microcircuit" in text.out
+
+
+def test_version_and_help(command: Command) -> None:
+    assert command("--version").out.startswith("pynn-portability ")
+    assert "Exit codes" in command("--help").out
+
+
+def test_help_is_quick() -> None:
+    code = (
+        "import sys\n"
+        "from portability.cli import main\n"
+        "sys.argv = ['portability', '--help']\n"
+        "try: main()\n"
+        "except SystemExit: pass\n"
+        "slow = {'numpy', 'numba', 'scipy', 'pyNN', 'matplotlib', 'elephant', 'pydantic'}\n"
+        "sys.exit(', '.join(slow & set(sys.modules)) or 0)"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False
+    )
+    assert ended.returncode == 0, ended.stderr

@@ -1,0 +1,162 @@
+"""The run store: found by content, whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from portability import store as store_module
+from portability.errors import RequestError
+from portability.spikes import PopulationSpikes, SpikeData
+from portability.store import Store, run_key
+
+REQUEST = {
+    "network": "f00d",
+    "seed": 1,
+    "format": "double",
+    "timestep": 0.1,
+    "n_steps": 100,
+    "backend": "nest",
+    "options": {"threads": 1},
+    "threads": 1,
+}
+ENVIRONMENT = {"sources": "abc", "versions": {"numpy": "2.0"}}
+
+
+def spikes(seed: int = 0) -> SpikeData:
+    rng = np.random.default_rng(seed)
+    population = PopulationSpikes.from_unsorted(5, rng.integers(1, 101, 40), rng.integers(0, 5, 40))
+    return SpikeData(0.1, 100, {"E": population})
+
+
+def record(**changes: Any) -> dict[str, Any]:
+    return {
+        "request": REQUEST,
+        "environment": ENVIRONMENT,
+        "created": "2024-01-01T00:00:00.000+00:00",
+        **changes,
+    }
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    made = Store(tmp_path / "out")
+    with made.locked():
+        pass
+    return made
+
+
+def test_key_depends_on_everything_that_determines_the_result() -> None:
+    keys = {run_key(REQUEST, ENVIRONMENT)}
+    for name in REQUEST:
+        keys.add(run_key(REQUEST | {name: "changed"}, ENVIRONMENT))
+    keys.add(run_key(REQUEST, ENVIRONMENT | {"sources": "abd"}))
+    keys.add(run_key(REQUEST, ENVIRONMENT | {"versions": {"numpy": "2.1"}}))
+    keys.add(run_key(REQUEST | {"options": {"threads": 2}}, ENVIRONMENT))
+    assert len(keys) == 1 + len(REQUEST) + 3
+
+
+def test_key_does_not_depend_on_the_order_of_its_ingredients() -> None:
+    backwards = dict(reversed(list(REQUEST.items())))
+    assert run_key(backwards, ENVIRONMENT) == run_key(REQUEST, ENVIRONMENT)
+
+
+def test_a_run_comes_back_as_it_went_in(store: Store) -> None:
+    assert store.find("k1") is None
+    added = store.add("k1", record(), spikes(3))
+    assert store.find("k1") == added
+    assert json.loads((store.runs / "k1" / "run.json").read_text()) == added
+    back, original = store.spikes("k1").populations["E"], spikes(3).populations["E"]
+    np.testing.assert_array_equal(back.steps, original.steps)
+    np.testing.assert_array_equal(back.neurons, original.neurons)
+    assert sorted(p.name for p in store.runs.iterdir()) == ["k1"]
+
+
+def test_damaged_runs_are_not_found_and_can_be_replaced(store: Store) -> None:
+    store.add("k1", record(), spikes(1))
+    file = store.runs / "k1" / "spikes.h5"
+    content = bytearray(file.read_bytes())
+    content[-1] ^= 1
+    file.write_bytes(content)
+    assert store.find("k1") is None
+    store.add("k1", record(), spikes(2))
+    assert store.find("k1") is not None
+    np.testing.assert_array_equal(
+        store.spikes("k1").populations["E"].steps, spikes(2).populations["E"].steps
+    )
+    for damage in ("", "[]", '{"key": "k1"}', "{"):
+        (store.runs / "k1" / "run.json").write_text(damage)
+        assert store.find("k1") is None
+
+
+def test_a_run_under_another_key_is_not_found(store: Store) -> None:
+    store.add("k1", record(), spikes())
+    (store.runs / "k1").rename(store.runs / "k2")
+    assert store.find("k2") is None
+
+
+def test_newest_run_of_a_request_whatever_its_software(store: Store) -> None:
+    store.add("old", record(), spikes(1))
+    store.add("new", record(created="2024-06-01", environment={"versions": {}}), spikes(2))
+    store.add("other", record(created="2025-01-01", request=REQUEST | {"seed": 2}), spikes(3))
+    newest = store.newest(REQUEST)
+    assert newest is not None
+    assert newest["key"] == "new"
+    (store.runs / "new" / "spikes.h5").unlink()
+    newest = store.newest(REQUEST)
+    assert newest is not None
+    assert newest["key"] == "old"
+    assert store.newest(REQUEST | {"seed": 3}) is None
+
+
+@pytest.mark.parametrize("stage", ["write_sonata", "file_hash"])
+def test_a_failure_on_the_way_leaves_nothing(
+    store: Store, stage: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*arguments: Any) -> None:
+        raise OSError("disk full")
+
+    monkeypatch.setattr(store_module, stage, fail)
+    with pytest.raises(OSError, match="disk full"):
+        store.add("k1", record(), spikes())
+    assert list(store.runs.iterdir()) == []
+
+
+def test_values_that_json_does_not_have_are_refused(store: Store) -> None:
+    with pytest.raises(ValueError, match="JSON"):
+        store.add("k1", record(cost=float("nan")), spikes())
+    assert list(store.runs.iterdir()) == []
+
+
+def test_the_lock_clears_what_a_crash_left_behind(store: Store) -> None:
+    store.add("k1", record(), spikes())
+    scratch = store.make_scratch("k2")
+    (scratch / "half.h5").write_bytes(b"half")
+    with store.locked():
+        assert [p.name for p in store.runs.iterdir()] == ["k1"]
+    assert store.find("k1") is not None
+
+
+def test_only_one_process_at_a_time(store: Store) -> None:
+    code = (
+        "import sys; from pathlib import Path; from portability.store import Store\n"
+        "with Store(Path(sys.argv[1])).locked(): pass"
+    )
+    other = [sys.executable, "-c", code, str(store.folder)]
+    with store.locked():
+        refused = subprocess.run(other, capture_output=True, text=True, check=False)
+    assert refused.returncode != 0
+    assert "another portability process" in refused.stderr
+    assert subprocess.run(other, check=False).returncode == 0
+
+
+def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(RequestError, match="cannot be written"), Store(tmp_path / "file").locked():
+        pass

@@ -1,0 +1,210 @@
+"""The study file: what it expands to, and one clear sentence for everything that is wrong with it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from portability.errors import RequestError
+from portability.study import Run, load_study
+
+MODEL = """\
+print("a script may print")
+
+def build(sim, n=4, weight=0.5, profile=None):
+    pass
+
+def needs(sim, size):
+    pass
+
+number = 3
+"""
+
+STUDY = """\
+[study]
+name = "tiny"
+[model]
+build = "model.py:build"
+n = 5
+[simulation]
+duration = 200.0
+warmup = 50.0
+seeds = [3, 1]
+[reference]
+backend = "nest"
+format = "double"
+[[candidate]]
+backend = "brian2"
+format = ["double", "float32"]
+[[candidate]]
+backend = "nest"
+format = "naive-2"
+[backends.nest]
+threads = 2
+"""
+
+
+@pytest.fixture
+def study_file(tmp_path: Path) -> Path:
+    (tmp_path / "model.py").write_text(MODEL)
+    path = tmp_path / "study.toml"
+    path.write_text(STUDY)
+    return path
+
+
+def test_expands_into_runs_in_order(study_file: Path) -> None:
+    study = load_study(study_file)
+    combinations = [("nest", "double"), ("brian2", "double"), ("brian2", "float32")]
+    combinations.append(("nest", "naive-2"))
+    assert [(r.backend, r.format, r.seed) for r in study.runs()] == [
+        (backend, text, seed) for backend, text in combinations for seed in (3, 1)
+    ]
+    assert study.runs()[0] == Run("reference", "nest", "double", 3)
+    assert {r.role for r in study.runs()[2:]} == {"candidate"}
+    assert study.backend_names() == ("nest", "brian2")
+    assert study.options("nest")["threads"] == 2
+    assert study.model.parameters == {"n": 5}
+    assert study.build.__name__ == "build"
+
+
+def test_defaults(study_file: Path) -> None:
+    text = STUDY.replace("warmup = 50.0\n", "")
+    study_file.write_text(text[: text.index("[[candidate]]")])
+    study = load_study(study_file)
+    assert study.simulation.warmup == 1000.0
+    assert study.simulation.timestep == 0.1
+    assert study.simulation.n_steps == 12000
+    assert [r.role for r in study.runs()] == ["reference", "reference"]
+    assert study.options("nest")["threads"] == 1
+
+
+def test_whole_numbers_are_numbers(study_file: Path) -> None:
+    study_file.write_text(STUDY.replace("duration = 200.0", "duration = 200"))
+    assert load_study(study_file).simulation.duration == 200.0
+
+
+def test_decimal_multiples_of_the_timestep_are_multiples(study_file: Path) -> None:
+    # 0.3 / 0.1 and 4.35 / 0.05 are no whole numbers in binary
+    study_file.write_text(STUDY.replace("warmup = 50.0", "warmup = 0.3"))
+    assert load_study(study_file).simulation.n_steps == 2003
+    study_file.write_text(STUDY.replace("warmup = 50.0", "warmup = 4.35\ntimestep = 0.05"))
+    assert load_study(study_file).simulation.n_steps == 4087
+
+
+def test_shipped_model_and_what_a_script_prints(
+    study_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    load_study(study_file)
+    assert capsys.readouterr().out == ""
+    study_file.write_text(STUDY.replace("model.py:build", "microcircuit").replace("n = 5", ""))
+    assert "scale" in load_study(study_file).build.__code__.co_varnames
+
+
+# what to replace, by what, and words that the sentence must contain
+MISTAKES = {
+    "misspelt key": ("duration =", "duraton =", ["simulation.duraton", "'duration'", "warmup"]),
+    "misspelt section": ("[simulation]", "[simulaton]", ["simulaton", "'simulation'"]),
+    "missing section": ("[reference]\nbackend = ", "[model.x]\ny = ", ["reference", "missing"]),
+    "missing key": ("duration = 200.0\n", "", ["simulation.duration", "missing"]),
+    "no backend": ('backend = "brian2"\n', "", ["candidate.backend (candidate 1)", "missing"]),
+    "unknown backend": ('"brian2"', '"brain2"', ["candidate 1", "'brain2'", "'brian2'", "nest"]),
+    "unknown reference": ('"nest"\nformat = "double"', '"nst"', ["reference.backend", "'nest'"]),
+    "unknown format": ('"naive-2"', '"naive-x"', ["candidate 2", "'naive-x'", "moments-N"]),
+    "misspelt format": ('"naive-2"', '"niave-2"', ["'niave-2'", "did you mean 'naive-2'"]),
+    "format of the reference": ('format = "double"', 'format = "dubble"', ["reference.format"]),
+    "format of wrong type": ('"naive-2"', "2", ["candidate.format (candidate 2)", "not 2"]),
+    "format in a list": ('"float32"]', "32]", ["candidate.format (candidate 1, item 2)", "32"]),
+    "no format": ('["double", "float32"]', "[]", ["candidate.format (candidate 1)", "not []"]),
+    "unknown model": ('"model.py:build"', '"microcircut"', ["model.build", "'microcircuit'"]),
+    "missing script": ("model.py:build", "modl.py:build", ["model.build", "modl.py"]),
+    "missing function": ("model.py:build", "model.py:biuld", ["model.build", "biuld"]),
+    "not a function": ("model.py:build", "model.py:number", ["model.build", "number"]),
+    "unknown parameter": ("n = 5", "wieght = 5", ["model.wieght", "'weight'", "profile"]),
+    "missing parameter": ('build"\nn = 5', 'needs"', ["model.size", "missing", "no default"]),
+    "date as parameter": ("n = 5", "n = 2020-01-01", ["model.n", "finite number"]),
+    "infinite parameter": ("n = 5", "n = [1.0, inf]", ["model.n", "finite number"]),
+    "unknown option": ("threads = 2", "treads = 2", ["backends.nest.treads", "'threads'"]),
+    "option of wrong type": (
+        "threads = 2",
+        "threads = 2.5",
+        ["backends.nest.threads", "whole number"],
+    ),
+    "true is no number": (
+        "threads = 2",
+        "threads = true",
+        ["backends.nest.threads", "whole number"],
+    ),
+    "no threads": ("threads = 2", "threads = 0", ["backends.nest.threads", "at least 1"]),
+    "options of nobody": ("[backends.nest]", "[backends.nset]", ["backends.nset", "'nest'"]),
+    "option outside": ("[backends.nest]", "[backends]", ["backends.threads", "table"]),
+    "negative duration": ("duration = 200.0", "duration = -1.0", ["simulation.duration", "posit"]),
+    "no duration": ("duration = 200.0", "duration = 0.0", ["simulation.duration", "positive"]),
+    "infinite duration": (
+        "duration = 200.0",
+        "duration = inf",
+        ["simulation.duration", "Infinity"],
+    ),
+    "undefined duration": ("duration = 200.0", "duration = nan", ["simulation.duration", "NaN"]),
+    "endless duration": ("duration = 200.0", "duration = 1e300", ["simulation.duration", "steps"]),
+    "text as duration": ("duration = 200.0", 'duration = "2"', ["simulation.duration", 'not "2"']),
+    "true as duration": (
+        "duration = 200.0",
+        "duration = true",
+        ["simulation.duration", "not true"],
+    ),
+    "negative warmup": ("warmup = 50.0", "warmup = -0.1", ["simulation.warmup", "zero or more"]),
+    "zero timestep": ("warmup =", "timestep = 0.0\nwarmup =", ["simulation.timestep", "positive"]),
+    "off the grid": ("duration = 200.0", "duration = 200.05", ["simulation.duration", "multiple"]),
+    "warmup off the grid": ("warmup = 50.0", "warmup = 0.15", ["simulation.warmup", "multiple"]),
+    "duplicate seeds": ("[3, 1]", "[3, 1, 3]", ["simulation.seeds", "seed 3", "more than once"]),
+    "no seeds": ("[3, 1]", "[]", ["simulation.seeds", "[]"]),
+    "one seed without list": ("[3, 1]", "3", ["simulation.seeds", "list"]),
+    "fractional seed": ("[3, 1]", "[3, 1.5]", ["simulation.seeds (item 2)", "1.5", "integers"]),
+    "true as seed": ("[3, 1]", "[true]", ["simulation.seeds (item 1)", "true"]),
+    "seed zero": ("[3, 1]", "[0]", ["simulation.seeds", "from 1"]),
+    "giant seed": ("[3, 1]", "[4294967296]", ["simulation.seeds", "4294967295"]),
+    "repeats reference": ('"naive-2"', '"double"', ["candidate 2", "repeats the reference"]),
+    "repeats candidate": ('["double", "float32"]', '["double", "double"]', ["repeats candidate 1"]),
+    "single brackets": ("[[candidate]]", "[candidate]", ["TOML", "line 16"]),
+    "name with slash": ('name = "tiny"', 'name = "../tiny"', ["study.name", '"../tiny"']),
+    "syntax": ("seeds = [3, 1]", "seeds = [3, 1", ["TOML", "line 10, column"]),
+    "key twice": ("n = 5", "n = 5\nn = 6", ["TOML", "line 6"]),
+}
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_one_sentence_for_every_mistake(name: str, study_file: Path) -> None:
+    old, new, words = MISTAKES[name]
+    assert old in STUDY
+    study_file.write_text(STUDY.replace(old, new, 1))
+    with pytest.raises(RequestError) as caught:
+        load_study(study_file)
+    sentence = str(caught.value)
+    assert sentence.startswith(f"{study_file}: ")
+    assert "\n" not in sentence
+    assert "pydantic" not in sentence
+    assert [word for word in words if word not in sentence] == [], sentence
+
+
+def test_a_single_candidate_table_is_refused(study_file: Path) -> None:
+    start = STUDY.index("[[candidate]]")
+    study_file.write_text(STUDY[:start] + '[candidate]\nbackend = "nest"\nformat = "naive-2"\n')
+    with pytest.raises(RequestError, match=r"candidate: must be .*\[\[candidate\]\]"):
+        load_study(study_file)
+
+
+def test_files_that_are_no_study(tmp_path: Path) -> None:
+    with pytest.raises(RequestError, match="there is no such study file"):
+        load_study(tmp_path / "absent.toml")
+    with pytest.raises(RequestError, match="is not a file"):
+        load_study(tmp_path)
+    (tmp_path / "binary.toml").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(RequestError, match="UTF-8"):
+        load_study(tmp_path / "binary.toml")
+    (tmp_path / "empty.toml").write_text("")
+    with pytest.raises(RequestError, match="study: is missing"):
+        load_study(tmp_path / "empty.toml")
+    (tmp_path / "nested.toml").write_text("x = " + "[" * 10000)
+    with pytest.raises(RequestError, match="TOML"):
+        load_study(tmp_path / "nested.toml")
