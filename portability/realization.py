@@ -40,7 +40,7 @@ from portability.network import (
 )
 
 FloatArray = NDArray[np.float64]
-CHUNK_SIZE = 2**18
+CHUNK_SIZE = 2**17
 
 
 @dataclass(frozen=True)
