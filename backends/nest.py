@@ -4,8 +4,10 @@ How a realization is lowered:
 
 - ``spike_precision="on_grid"``: PyNN's default swaps in off-grid models (``iaf_psc_exp_ps``),
   which are not the reference model.
-- Cells are PyNN standard cells. Synapses are handed to ``nest.Connect`` as arrays, a chunk at a
-  time, because PyNN's own connectors work neuron by neuron.
+- Cells are PyNN standard cells, translated by PyNN and created in one call per population, as PyNN's
+  own populations hold objects per neuron (40 kB each once initial values are set).
+- Synapses are handed to ``nest.Connect`` as arrays, a chunk at a time, because PyNN's own connectors
+  work neuron by neuron.
 - A Poisson drive is a ``poisson_generator`` connected straight to the neurons; NEST gives every
   target its own spike train, so no parrot neurons are needed.
 - A ``SpikeSourceArray`` is a ``spike_generator`` connected straight to its targets: a spike
@@ -188,8 +190,13 @@ class NestSimulation:
         )
         nest.SetDefaults("spike_generator", {"precise_times": False})
         self._first_id: dict[str, int] = {}
-        self._recorders: dict[str, Any] = {}
         self._model_of: dict[str, str] = {}
+        # before all neurons, because of how they are connected (see _create)
+        self._recorders = {
+            p.label: nest.Create("spike_recorder", params={"time_in_steps": True})
+            for p in self._network.recorded
+            if p.cell_type != "SpikeSourceArray"
+        }
         for population in self._network.populations:
             self._create(population)
         for projection in self._network.projections:
@@ -207,19 +214,31 @@ class NestSimulation:
         elif population.cell_type == "SpikeSourcePoisson":
             nodes = self._create_poisson_sources(population)
         else:
-            cell = getattr(self._sim, population.cell_type)
-            parameters = {
-                name: _scalar_if_constant(values)
-                for name, values in self._realization.parameters(label).items()
-            }
-            cells = self._sim.Population(population.size, cell(**parameters), label=label)
-            cells.initialize(**self._realization.initial_values(label))
-            nodes = cells.node_collection
+            nodes = self._create_neurons(population)
         self._first_id[label] = nodes[0].global_id
-        if population.recorded and population.cell_type != "SpikeSourceArray":
-            recorder = nest.Create("spike_recorder", params={"time_in_steps": True})
-            nest.Connect(nodes, recorder)
-            self._recorders[label] = recorder
+        if label in self._recorders:
+            # NEST sets aside room for 1024 synapses from each neuron to devices: 32 kB with
+            # static_synapse, half of it with this model, which wants targets with small numbers
+            nest.Connect(nodes, self._recorders[label], syn_spec="static_synapse_hpc")
+
+    def _create_neurons(self, population: Population) -> Any:
+        parameters = self._realization.parameters(population.label)
+        cells = getattr(self._sim, population.cell_type)(
+            **{name: _scalar_if_constant(values) for name, values in parameters.items()}
+        )
+        cells.parameter_space.shape = (population.size,)
+        native = cells.native_parameters
+        native.evaluate(simplify=True)
+        initial = self._realization.initial_values(population.label)
+        return self._nest.Create(
+            cells.nest_name["on_grid"],
+            population.size,
+            {
+                **dict(native.items()),
+                **cells.extra_parameters,
+                **{cells.variable_map[name]: values for name, values in initial.items()},
+            },
+        )
 
     def _create_spike_generators(self, population: Population) -> Any:
         neurons, steps = self._realization.spike_steps(population.label)
