@@ -31,6 +31,7 @@ import importlib.metadata
 import importlib.util
 import math
 import os
+import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -150,11 +151,15 @@ def _silenced() -> Iterator[None]:
     """Keep NEST's banner and PyNN's failing attempt to compile extensions off the terminal."""
     with tempfile.TemporaryFile() as sink:
         kept = [os.dup(1), os.dup(2)]
+        sys.stdout.flush()
+        sys.stderr.flush()
         try:
             os.dup2(sink.fileno(), 1)
             os.dup2(sink.fileno(), 2)
             yield
         finally:
+            sys.stdout.flush()  # the banner waits in Python's buffer when that is a pipe
+            sys.stderr.flush()
             for copy, descriptor in zip(kept, (1, 2), strict=True):
                 os.dup2(copy, descriptor)
                 os.close(copy)
