@@ -15,6 +15,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -771,6 +772,7 @@ Simulator("brian2").build(Network((cells("a", 2),), ()))
 def _import(name: str, before: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-c", _IMPORT.format(name=name, before=before)],
+        cwd=Path(__file__).parent,  # the repository's folder would shadow the installed package
         capture_output=True,
         text=True,
         check=True,
