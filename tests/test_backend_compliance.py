@@ -15,7 +15,6 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from pathlib import Path
 
 import numpy as np
 import pytest

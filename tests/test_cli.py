@@ -619,6 +619,10 @@ def test_help_is_quick() -> None:
         "sys.exit(', '.join(slow & set(sys.modules)) or 0)"
     )
     ended = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=False
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=Path(__file__).parent,
     )
     assert ended.returncode == 0, ended.stderr

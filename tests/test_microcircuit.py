@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -368,6 +369,7 @@ def test_it_is_an_ordinary_script_for_stock_nest(connectivity):
         text=True,
         timeout=300,
         check=False,
+        cwd=Path(__file__).parent,  # the repository's folder would shadow the installed package
     )
     assert done.returncode == 0, done.stderr
     spikes = int(done.stdout.rpartition("spikes:")[2])

@@ -143,6 +143,10 @@ def test_the_lock_clears_what_a_crash_left_behind(store: Store) -> None:
     assert store.find("k1") is not None
 
 
+# not the repository's folder, which would shadow the installed package
+HERE = Path(__file__).parent
+
+
 def test_only_one_process_at_a_time(store: Store) -> None:
     code = (
         "import sys; from pathlib import Path; from portability.store import Store\n"
@@ -150,10 +154,10 @@ def test_only_one_process_at_a_time(store: Store) -> None:
     )
     other = [sys.executable, "-c", code, str(store.folder)]
     with store.locked():
-        refused = subprocess.run(other, capture_output=True, text=True, check=False)
+        refused = subprocess.run(other, capture_output=True, text=True, check=False, cwd=HERE)
     assert refused.returncode != 0
     assert "another portability process" in refused.stderr
-    assert subprocess.run(other, check=False).returncode == 0
+    assert subprocess.run(other, check=False, cwd=HERE).returncode == 0
 
 
 def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
