@@ -420,7 +420,7 @@ def test_interruption_ends_the_simulations(folder: Path, how: str) -> None:
         stderr=subprocess.PIPE,
         text=True,
         # a test run in the background of a shell ignores the signal, and so would its children
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
     )
     note = folder / "times"
     wait_until(lambda: process.poll() is not None or (note.exists() and bool(note.read_text())))
