@@ -5,7 +5,7 @@ How a realization is lowered:
 - ``spike_precision="on_grid"``: PyNN's default swaps in off-grid models (``iaf_psc_exp_ps``),
   which are not the reference model.
 - Cells are PyNN standard cells, translated by PyNN and created in one call per population, as PyNN's
-  own populations hold objects per neuron (40 kB each once initial values are set).
+  own populations make Python objects per neuron (1.3 s instead of 0.3 s for 7,717 of them).
 - Synapses are handed to ``nest.Connect`` as arrays, a chunk at a time, because PyNN's own connectors
   work neuron by neuron.
 - A Poisson drive is a ``poisson_generator`` connected straight to the neurons; NEST gives every
