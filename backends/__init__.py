@@ -12,7 +12,7 @@ from portability.precision import NumberFormat
 from portability.realization import Realization, Synapses
 from portability.spikes import SpikeData
 
-NAMES = ("nest", "brian2")
+NAMES = ("nest", "brian2", "emulator")
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,10 @@ class Estimate:
 class Simulation(Protocol):
     """A network built inside a simulator, ready to run once."""
 
+    @property
+    def synapse_bytes(self) -> int | None:
+        """Memory allocated for synapses; None if the simulator does not tell."""
+
     def connections(self, projection: str) -> Synapses:
         """Synapses as the simulator reports them, sorted as by ``Synapses.sorted``."""
 
@@ -58,6 +62,9 @@ class Backend(Protocol):
 
     def check(self, network: Network, number_format: NumberFormat, timestep: float) -> list[str]:
         """What of this network, format or time step (ms) it cannot represent, a sentence each."""
+
+    def building(self) -> str:
+        """What building a simulation does here, as a phase of a run."""
 
     def threads(self, network: Network, options: Mapping[str, Any]) -> int:
         """Number of threads a run will use."""

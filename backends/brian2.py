@@ -65,7 +65,7 @@ from scipy.special import exprel
 from portability.backends import Estimate, Option
 from portability.errors import RequestError
 from portability.network import Network, PoissonDrive, Projection
-from portability.precision import NumberFormat
+from portability.precision import FixedPoint, NumberFormat
 from portability.realization import Realization, Synapses
 from portability.spikes import PopulationSpikes, SpikeData
 
@@ -115,15 +115,17 @@ def versions() -> dict[str, str]:
 
 
 def check(network: Network, number_format: NumberFormat, timestep: float) -> list[str]:
-    """What of the network Brian2 cannot represent on a grid of ``timestep`` ms.
-
-    It can represent every number format.
-    """
-    return _problems(Realization(network, 0, timestep))
+    """What of the network and the number format Brian2 cannot represent on a grid of ``timestep`` ms."""
+    return _problems(Realization(network, 0, timestep), number_format)
 
 
-def _problems(realization: Realization) -> list[str]:
+def _problems(realization: Realization, number_format: NumberFormat) -> list[str]:
     problems = []
+    if isinstance(number_format.state, FixedPoint):
+        problems.append(
+            f"Brian2 computes in floating point and cannot run the state arithmetic of format "
+            f"{number_format.name!r}"
+        )
     timestep = realization.timestep
     for population in realization.network.populations:
         label = population.label
@@ -151,6 +153,11 @@ def _problems(realization: Realization) -> list[str]:
                     f"one spike per step of {timestep:g} ms"
                 )
     return problems
+
+
+def building() -> str:
+    """What building a simulation does, as a phase of a run."""
+    return "building"
 
 
 def threads(network: Network, options: Mapping[str, Any]) -> int:
@@ -195,8 +202,10 @@ def simulation(
 class Brian2Simulation:
     """A network in Brian2. Only the latest one in a process is usable: PyNN holds one network."""
 
+    synapse_bytes = None
+
     def __init__(self, realization: Realization, number_format: NumberFormat, codegen: str) -> None:
-        problems = _problems(realization)
+        problems = _problems(realization, number_format)
         if problems:
             raise RequestError(problems[0])
         brian2, sim, self._cells = _imported()
@@ -214,7 +223,8 @@ class Brian2Simulation:
         gc.collect()
         # building is a few array operations, not worth compiling
         brian2.prefs.codegen.target = "numpy"
-        brian2.prefs.core.default_float_dtype = np.dtype(number_format.state).type
+        self._float = np.dtype(np.float32 if number_format.state == "float32" else np.float64)
+        brian2.prefs.core.default_float_dtype = self._float.type
         sim.setup(timestep=self._timestep, min_delay=self._timestep)
         self._groups: dict[str, Any] = {}
         self._first_index: dict[str, int] = {}
@@ -307,7 +317,7 @@ class Brian2Simulation:
         bundle = Synapses(
             np.empty(total, np.int32),
             np.empty(total, np.int32),
-            np.empty(total, number_format.state),
+            np.empty(total, self._float),
             np.empty(total, np.int32),
         )
         position = 0

@@ -40,6 +40,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from portability.backends import Estimate, Option
+from portability.errors import RequestError
 from portability.network import Network, Population
 from portability.precision import NumberFormat
 from portability.realization import Realization, Synapses
@@ -104,6 +105,11 @@ def check(network: Network, number_format: NumberFormat, timestep: float) -> lis
     return problems
 
 
+def building() -> str:
+    """What building a simulation does, as a phase of a run."""
+    return "building"
+
+
 def threads(network: Network, options: Mapping[str, Any]) -> int:
     """As many threads as asked, multiplied until every virtual process can hold its connections."""
     return _threads_for(_synapse_count(network), options["threads"])
@@ -142,7 +148,13 @@ def estimate(
 def simulation(
     realization: Realization, number_format: NumberFormat, options: Mapping[str, Any]
 ) -> NestSimulation:
-    """Build the realized network in NEST's kernel, which is reset first."""
+    """Build the realized network in NEST's kernel, which is reset first.
+
+    Raises RequestError for what `check` finds.
+    """
+    problems = check(realization.network, number_format, realization.timestep)
+    if problems:
+        raise RequestError(problems[0])
     return NestSimulation(realization, number_format, threads(realization.network, options))
 
 
@@ -176,6 +188,8 @@ def _imported() -> tuple[Any, Any]:
 
 class NestSimulation:
     """A network in NEST's kernel, which holds one: only the latest in a process is usable."""
+
+    synapse_bytes = None
 
     def __init__(
         self, realization: Realization, number_format: NumberFormat, n_threads: int

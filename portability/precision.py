@@ -1,9 +1,15 @@
 """Number formats: what a machine does to weights and to the arithmetic of the neurons' state.
 
-A format is named by a short string. ``double`` is the reference. ``float32`` rounds every weight
-to single precision and integrates the state in it. ``naive-N`` and ``moments-N`` allow the weights
-of each projection only N different values (both with double-precision state): the two schemes of
-Dasbach, Tetzlaff, Diesmann and Senk (2021), Front. Neurosci. 15:757790, section 2.2.
+A format is named by a short string: ``WEIGHTS``, ``STATE`` or ``WEIGHTS/STATE``.
+
+Weights: ``naive-N`` and ``moments-N`` allow the weights of each projection only N different values,
+the two schemes of Dasbach, Tetzlaff, Diesmann and Senk (2021), Front. Neurosci. 15:757790, section
+2.2. Without either, weights are only rounded to what the state arithmetic can represent.
+
+State: ``double``, the reference, is what a name without a state means. ``float32`` is single
+precision. ``sI.F`` is fixed point with a sign, I integer bits and F fraction bits (the notation of
+ISO/IEC TR 18037), see `FixedPoint`. It rounds to the nearest value and saturates; ``-floor`` or
+``-zero`` after it rounds otherwise, and ``-wrap`` lets it overflow.
 
 The N values are the centres of N bins of equal width D = 2 a SD / N around the mean of the
 projection's weight distribution. ``naive-N`` takes the half-width a = 5. ``moments-N`` takes the a
@@ -28,9 +34,13 @@ from portability.network import Distribution, Projection, Value
 
 Weights = NDArray[np.float64]
 Scheme = Literal["exact", "naive", "moments"]
+Rounding = Literal["nearest", "floor", "zero"]
+Overflow = Literal["saturate", "wrap"]
 
-FORMATS = ("double", "float32", "naive-N", "moments-N")
+FORMATS = ("double", "float32", "sI.F", "naive-N", "moments-N", "naive-N/float32", "moments-N/sI.F")
 MAX_BINS = 2**24
+MAX_CODE_BOOK = 2**8
+MAX_WORD = 32
 NAIVE_HALF_WIDTH = 5.0
 # from here on Dasbach et al. do not solve for the half-width: the naive interval is then as good
 MOMENTS_BINS_LIMIT = 2**16
@@ -39,17 +49,65 @@ NEGLIGIBLE_BOUND = 8.0
 
 
 @dataclass(frozen=True)
+class FixedPoint:
+    """Two's complement numbers: a sign, ``integer_bits`` and ``fraction_bits``, at most 32 together.
+
+    ``rounding`` is what happens to the bits of a product beyond the last fraction bit: ``nearest``
+    (halves up), ``floor`` (the bits are dropped, as by a shift) or ``zero`` (towards zero).
+    ``overflow`` is what happens to a sum out of range: ``saturate`` takes the nearest value,
+    ``wrap`` drops the upper bits.
+    """
+
+    integer_bits: int
+    fraction_bits: int
+    rounding: Rounding = "nearest"
+    overflow: Overflow = "saturate"
+
+    @property
+    def word(self) -> int:
+        """Bits of a number."""
+        return 1 + self.integer_bits + self.fraction_bits
+
+    @property
+    def largest(self) -> int:
+        """The largest number, in units of the last fraction bit; the smallest is -largest - 1."""
+        return 2 ** (self.word - 1) - 1
+
+    def quantise(self, values: Weights) -> NDArray[np.int64]:
+        """``values`` as integers in units of the last fraction bit: nearest, halves up, saturated.
+
+        This is how a host loads parameters, whatever the machine's own rounding.
+        """
+        # whole halves first: the sum of 1/2 and the largest number below it is 1
+        halves = np.floor(np.asarray(values, dtype=np.float64) * 2.0 ** (self.fraction_bits + 1))
+        nearest = np.floor((halves + 1) / 2)
+        return np.clip(nearest, -self.largest - 1, self.largest).astype(np.int64)
+
+
+@dataclass(frozen=True)
+class CodeBook:
+    """The few values that a projection's weights take, and the code of each weight.
+
+    ``values`` has shape ``(n,)``, n <= 256, in the unit of the weights; ``encode`` turns weights of
+    any shape into their codes, indices into ``values`` (int64).
+    """
+
+    values: Weights
+    encode: Callable[[Weights], NDArray[np.int64]]
+
+
+@dataclass(frozen=True)
 class NumberFormat:
     """How weights and neuron state are represented; made by `number_format`.
 
     ``bins`` is the number of values per projection, None when the weights are not discretised
-    (``scheme == "exact"``). ``state`` is the floating-point type in which neurons are integrated.
+    (``scheme == "exact"``). ``state`` is the arithmetic in which neurons are integrated.
     """
 
     name: str
     scheme: Scheme
     bins: int | None
-    state: Literal["float64", "float32"]
+    state: Literal["float64", "float32"] | FixedPoint
 
     def values(self, mean: float, sd: float) -> Weights:
         """The values a weight can take, ascending, shape ``(bins,)``, in the unit of ``mean``.
@@ -80,41 +138,98 @@ class NumberFormat:
           not the receptor, because inhibitory weights are negative only on current-based targets.
         - Weights that are all equal (SD 0) need one value only and are not discretised.
 
+        - Afterwards weights are rounded to what the state arithmetic can represent.
+
         Raises RequestError for a weight distribution whose mean and SD are not known here.
         """
+        represent = self._represent
         if self.bins is None:
-            return _as_float32 if self.state == "float32" else _unchanged
+            return represent
         bins = self.bins
-        mean, sd = mean_and_sd(projection.weight)
-        width = 2 * half_width(self.scheme, bins) * sd / bins
+        mean, width = self._bin(projection)
         if width == 0:
-            return _unchanged
+            return represent
 
         def discretise(weights: Weights) -> Weights:
-            # indices stay floats: exact up to 2^53, and one array less
-            index = np.clip(np.floor((weights - mean) / width + bins / 2), 0, bins - 1)
-            index += (weights >= _lower_edge(index + 1, mean, width, bins)) & (index < bins - 1)
-            index -= (weights < _lower_edge(index, mean, width, bins)) & (index > 0)
-            return _dale(_centre(index, mean, width, bins), mean)
+            index = _bin_index(weights, mean, width, bins)
+            return represent(_dale(_centre(index, mean, width, bins), mean))
 
         return discretise
+
+    def code_book(self, projection: Projection) -> CodeBook | None:
+        """The values of the projection's weights, None when there can be more than 256.
+
+        ``book.values[book.encode(weights)]`` is what `discretiser` makes of the weights.
+        """
+        weight = projection.weight
+        if isinstance(weight, float):
+            return CodeBook(
+                self.discretiser(projection)(np.array([weight])),
+                lambda weights: np.zeros(np.shape(weights), np.int64),
+            )
+        if self.bins is None or self.bins > MAX_CODE_BOOK:
+            return None
+        bins = self.bins
+        mean, width = self._bin(projection)
+        if width == 0:
+            return CodeBook(
+                self._represent(np.array([mean])),
+                lambda weights: np.zeros(np.shape(weights), np.int64),
+            )
+        centres = _centre(np.arange(bins, dtype=np.float64), mean, width, bins)
+        return CodeBook(
+            self._represent(_dale(centres, mean)),
+            lambda weights: _bin_index(weights, mean, width, bins).astype(np.int64),
+        )
+
+    def _bin(self, projection: Projection) -> tuple[float, float]:
+        """Mean of the projection's weights and width of a bin."""
+        assert self.bins is not None
+        mean, sd = mean_and_sd(projection.weight)
+        return mean, 2 * half_width(self.scheme, self.bins) * sd / self.bins
+
+    @property
+    def _represent(self) -> Callable[[Weights], Weights]:
+        if isinstance(self.state, FixedPoint):
+            fixed = self.state
+            unit = np.float64(2.0**-fixed.fraction_bits)
+            return lambda weights: fixed.quantise(weights) * unit
+        return _as_float32 if self.state == "float32" else _unchanged
 
 
 def number_format(text: str) -> NumberFormat:
     """The number format called ``text``; RequestError, listing what is allowed, if none is."""
-    if text == "double":
-        return NumberFormat(text, "exact", None, "float64")
-    if text == "float32":
-        return NumberFormat(text, "exact", None, "float32")
-    # no leading zeros: a format has one spelling, because its name is part of a run's identity
-    match = re.fullmatch(r"(naive|moments)-([1-9][0-9]{0,8})", text, re.ASCII)
-    if match is None or int(match[2]) > MAX_BINS:
+    weights, _, state = text.partition("/")
+    # a format has one spelling, because its name is part of a run's identity
+    if "/" not in text and (arithmetic := _arithmetic(weights)) is not None:
+        return NumberFormat(text, "exact", None, arithmetic)
+    arithmetic = _arithmetic(state) if state and state != "double" else None
+    match = re.fullmatch(r"(naive|moments)-([1-9][0-9]{0,8})", weights, re.ASCII)
+    if match is None or int(match[2]) > MAX_BINS or ("/" in text and arithmetic is None):
         raise RequestError(
             f"unknown number format {text!r}: allowed are {', '.join(FORMATS)}, "
-            f"where N is a number of bins from 1 to {MAX_BINS}"
+            f"where N is a number of bins from 1 to {MAX_BINS} and sI.F is fixed point with I "
+            f"integer and F fraction bits, I + F from 1 to {MAX_WORD - 1}, and may end in -floor or "
+            "-zero, then in -wrap"
         )
     scheme: Scheme = "naive" if match[1] == "naive" else "moments"
-    return NumberFormat(text, scheme, int(match[2]), "float64")
+    return NumberFormat(text, scheme, int(match[2]), arithmetic or "float64")
+
+
+def _arithmetic(text: str) -> Literal["float64", "float32"] | FixedPoint | None:
+    if text == "double":
+        return "float64"
+    if text == "float32":
+        return "float32"
+    number = "(0|[1-9][0-9]?)"
+    match = re.fullmatch(rf"s{number}\.{number}(-floor|-zero)?(-wrap)?", text, re.ASCII)
+    if match is None or not 1 <= int(match[1]) + int(match[2]) < MAX_WORD:
+        return None
+    rounding: Rounding = "nearest"
+    if match[3]:
+        rounding = "floor" if match[3] == "-floor" else "zero"
+    overflow: Overflow = "wrap" if match[4] else "saturate"
+    return FixedPoint(int(match[1]), int(match[2]), rounding, overflow)
 
 
 def half_width(scheme: Scheme, bins: int) -> float:
@@ -197,33 +312,36 @@ def _distribution_mean_and_sd(distribution: Distribution) -> tuple[float, float]
         case "normal_clipped_to_boundary":
             return _bounded_normal(p["mu"], p["sigma"], p["low"], p["high"], redrawn=False)
         case "lognormal":
-            frozen = scipy.stats.lognorm(s=p["sigma"], scale=np.exp(p["mu"]))
+            mean = np.exp(p["mu"] + p["sigma"] ** 2 / 2)
+            sd = mean * np.sqrt(np.expm1(p["sigma"] ** 2))
         case "uniform":
-            frozen = scipy.stats.uniform(loc=p["low"], scale=p["high"] - p["low"])
-        case "uniform_int":
-            frozen = scipy.stats.randint(p["low"], p["high"])
+            mean = (p["low"] + p["high"]) / 2
+            sd = abs(p["high"] - p["low"]) / np.sqrt(12)
+        case "uniform_int":  # from low to high - 1
+            mean = (p["low"] + p["high"] - 1) / 2
+            sd = np.sqrt(((p["high"] - p["low"]) ** 2 - 1) / 12)
         case "gamma":
-            frozen = scipy.stats.gamma(a=p["k"], scale=p["theta"])
+            mean, sd = p["k"] * p["theta"], np.sqrt(p["k"]) * p["theta"]
         case "exponential":
-            frozen = scipy.stats.expon(scale=p["beta"])
+            mean, sd = p["beta"], p["beta"]
         case "poisson":
-            frozen = scipy.stats.poisson(p["lambda_"])
+            mean, sd = p["lambda_"], np.sqrt(p["lambda_"])
         case "binomial":
-            frozen = scipy.stats.binom(p["n"], p["p"])
+            mean, sd = p["n"] * p["p"], np.sqrt(p["n"] * p["p"] * (1 - p["p"]))
         case other:
             raise RequestError(
                 f"weights drawn from {other!r} cannot be discretised: allowed are normal, "
                 "normal_clipped, normal_clipped_to_boundary, lognormal, uniform, uniform_int, "
                 "gamma, exponential, poisson and binomial"
             )
-    return float(frozen.mean()), float(frozen.std())
+    return float(mean), float(sd)
 
 
 def _bounded_normal(
     mu: float, sigma: float, low: float, high: float, redrawn: bool
 ) -> tuple[float, float]:
     """Mean and SD of a normal draw which, outside [low, high], is redrawn or moved to the bound."""
-    if sigma == 0:
+    if sigma == 0 or low == high:
         return float(np.clip(mu, low, high)), 0.0
     a, b = (low - mu) / sigma, (high - mu) / sigma
     if a <= -NEGLIGIBLE_BOUND and b >= NEGLIGIBLE_BOUND:
@@ -238,6 +356,14 @@ def _bounded_normal(
     first = a * below + b * above + density_a - density_b
     second = a**2 * below + b**2 * above + 1 - below - above + a * density_a - b * density_b
     return float(mu + sigma * first), float(sigma * np.sqrt(second - first**2))
+
+
+def _bin_index(weights: Weights, mean: float, width: float, bins: int) -> Weights:
+    """The bin of each weight, as a float: exact up to 2^53, and one array less."""
+    index = np.clip(np.floor((weights - mean) / width + bins / 2), 0, bins - 1)
+    index += (weights >= _lower_edge(index + 1, mean, width, bins)) & (index < bins - 1)
+    index -= (weights < _lower_edge(index, mean, width, bins)) & (index > 0)
+    return index
 
 
 def _lower_edge(index: Weights, mean: float, width: float, bins: int) -> Weights:

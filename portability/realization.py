@@ -14,9 +14,10 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 import scipy  # loads its parts at first use; most networks need no scipy.stats
@@ -41,6 +42,8 @@ from portability.network import (
 
 FloatArray = NDArray[np.float64]
 CHUNK_SIZE = 2**17
+GUIDE_BITS = 12
+WORDS_AT_ONCE = 1024  # fit into the L1 cache
 
 
 @dataclass(frozen=True)
@@ -116,9 +119,13 @@ class Stream:
         _fill_uniforms(self.key, start, first, second)
         return first, second
 
+    def second_extremes(self, stop: int) -> FloatArray:
+        """Smallest and largest of the second numbers of `uniforms` up to ``stop``, shape (2,)."""
+        return _second_extremes(self.key, stop)
+
 
 @njit(cache=True, nogil=True, inline="always")
-def _philox(c0, c1, c2, c3, k0, k1):
+def philox(c0, c1, c2, c3, k0, k1):
     """Philox4x32-10: 128-bit counter and 64-bit key (32-bit words) to two 64-bit words."""
     mask = np.uint64(0xFFFFFFFF)
     shift = np.uint64(32)
@@ -138,7 +145,7 @@ def _philox(c0, c1, c2, c3, k0, k1):
 def _words(key, index):
     """The two 64-bit words of a stream at ``index``."""
     counter = np.uint64(index)
-    return _philox(
+    return philox(
         counter & np.uint64(0xFFFFFFFF),
         counter >> np.uint64(32),
         np.uint64(key[2]),
@@ -164,6 +171,82 @@ def _fill_uniforms(key, start, first, second):
         # the middle of one of 2**53 equal cells, so never 0 and never 1
         first[k] = ((word0 >> np.uint64(11)) + 0.5) * 2.0**-53
         second[k] = ((word1 >> np.uint64(11)) + 0.5) * 2.0**-53
+
+
+@njit(cache=True, nogil=True)
+def _fill_words(key, start, first, second):
+    for k in range(len(first)):
+        first[k], second[k] = _words(key, start + k)
+
+
+@njit(cache=True, nogil=True)
+def _fill_level(words, levels, level):
+    """The level of each word."""
+    lowest, thresholds, guide = levels
+    n = len(thresholds) - 1
+    for k in range(len(words)):
+        bits = words[k] >> np.uint64(11)
+        cell = bits >> np.uint64(53 - GUIDE_BITS)
+        reached = guide[cell]
+        # rarely true, so that the processor's guess is right; the rest has no branches
+        while guide[cell + np.uint64(1)] - reached > 1 and bits >= thresholds[reached]:
+            reached += 1
+        level[k] = lowest + reached + (bits >= thresholds[min(reached, n)])
+
+
+@njit(cache=True, nogil=True)
+def _fill_levels(key, start, levels0, first, levels1, second):
+    words0, words1 = np.empty(WORDS_AT_ONCE, np.uint64), np.empty(WORDS_AT_ONCE, np.uint64)
+    for begin in range(0, len(first), WORDS_AT_ONCE):
+        end = min(begin + WORDS_AT_ONCE, len(first))
+        w0, w1 = words0[: end - begin], words1[: end - begin]
+        _fill_words(key, start + begin, w0, w1)
+        _fill_level(w0, levels0, first[begin:end])
+        _fill_level(w1, levels1, second[begin:end])
+
+
+@njit(cache=True, nogil=True)
+def _second_extremes(key, stop):
+    lowest, highest = np.uint64(2**64 - 1), np.uint64(0)
+    for index in range(stop):
+        _, word = _words(key, index)
+        lowest, highest = min(lowest, word), max(highest, word)
+    return (np.array([lowest, highest]) // np.uint64(2**11) + 0.5) * 2.0**-53
+
+
+class Levels(NamedTuple):
+    """A whole number as a nondecreasing function of a uniform number.
+
+    It is ``lowest`` plus the number of ``thresholds`` (ascending, uint64, and at the end one that is
+    never reached) that the 53 leading bits of the random word reach. ``guide`` holds, for every
+    value of the 12 leading bits and the end, how many thresholds are certainly reached.
+    """
+
+    lowest: int
+    thresholds: NDArray[np.uint64]
+    guide: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, function: Callable[[FloatArray], NDArray[np.int64]]) -> Levels:
+        """Find the thresholds of a function of uniform numbers by bisection."""
+
+        def at(bits: NDArray[np.uint64]) -> NDArray[np.int64]:
+            return np.asarray(function((bits + 0.5) * 2.0**-53), np.int64)
+
+        # the very last number is rounded to 1, where a quantile may be infinite
+        last = 2**53 - 2
+        lowest, highest = at(np.array([0, last], np.uint64)).tolist()
+        wanted = np.arange(lowest + 1, highest + 1)
+        below = np.zeros(len(wanted), np.uint64)
+        reached = np.full(len(wanted), last, np.uint64)
+        for _ in range(53):
+            middle = (below + reached) // np.uint64(2)
+            high = at(middle) >= wanted
+            reached = np.where(high, middle, reached)
+            below = np.where(high, below, middle)
+        first = np.arange(2**GUIDE_BITS + 1, dtype=np.uint64) << np.uint64(53 - GUIDE_BITS)
+        guide = np.searchsorted(reached, first, side="right")
+        return cls(lowest, np.append(reached, np.uint64(2**64 - 1)), guide)
 
 
 def quantile(distribution: Distribution, u: FloatArray) -> FloatArray:
@@ -218,12 +301,15 @@ def _truncated_normal(
 @njit(cache=True, nogil=True)
 def _fill_pairs(key, start, n_sources, n_targets, distinct, source, target):
     """Source and target of each synapse drawn uniformly; with ``distinct`` never equal."""
-    for k in range(len(source)):
-        word0, word1 = _words(key, start + k)
-        i = _below(word0, n_sources)
-        j = _below(word1, n_targets - 1 if distinct else n_targets)
-        source[k] = i
-        target[k] = j + 1 if distinct and j >= i else j
+    words0, words1 = np.empty(WORDS_AT_ONCE, np.uint64), np.empty(WORDS_AT_ONCE, np.uint64)
+    for begin in range(0, len(source), WORDS_AT_ONCE):
+        end = min(begin + WORDS_AT_ONCE, len(source))
+        _fill_words(key, start + begin, words0[: end - begin], words1[: end - begin])
+        for k in range(begin, end):
+            i = _below(words0[k - begin], n_sources)
+            j = _below(words1[k - begin], n_targets - 1 if distinct else n_targets)
+            source[k] = i
+            target[k] = j + 1 if distinct and j >= i else j
 
 
 @njit(cache=True, nogil=True)
@@ -231,13 +317,16 @@ def _fill_rows_with_replacement(key, offsets, first_row, n, distinct, row_of, pa
     """For each synapse of consecutive rows a partner drawn uniformly from ``n`` cells."""
     begin = offsets[first_row]
     row = first_row
-    for k in range(len(row_of)):
-        while offsets[row + 1] <= begin + k:
-            row += 1
-        word0, _ = _words(key, begin + k)
-        j = _below(word0, n - 1 if distinct else n)
-        row_of[k] = row
-        partner[k] = j + 1 if distinct and j >= row else j
+    words, unused = np.empty(WORDS_AT_ONCE, np.uint64), np.empty(WORDS_AT_ONCE, np.uint64)
+    for start in range(0, len(row_of), WORDS_AT_ONCE):
+        stop = min(start + WORDS_AT_ONCE, len(row_of))
+        _fill_words(key, begin + start, words[: stop - start], unused[: stop - start])
+        for k in range(start, stop):
+            while offsets[row + 1] <= begin + k:
+                row += 1
+            j = _below(words[k - start], n - 1 if distinct else n)
+            row_of[k] = row
+            partner[k] = j + 1 if distinct and j >= row else j
 
 
 @njit(cache=True, nogil=True)
@@ -385,8 +474,13 @@ class Realization:
         for start in range(0, count, chunk_size):
             yield self.synapse_range(projection, start, min(start + chunk_size, count))
 
-    def synapse_range(self, projection: str, start: int, stop: int) -> Synapses:
-        """Synapses ``start`` to ``stop``; the same whatever was asked for before."""
+    def synapse_range(
+        self, projection: str, start: int, stop: int, weights: bool = True
+    ) -> Synapses:
+        """Synapses ``start`` to ``stop``; the same whatever was asked for before.
+
+        Without ``weights``, the array of weights has shape ``(0,)`` and nothing is spent on it.
+        """
         wiring = self._wiring(projection)
         source, target = wiring.pairs(start, stop)
         first, second = Stream.named(self.seed, "synapse", projection).uniforms(start, stop)
@@ -399,9 +493,55 @@ class Realization:
                 return value[start:stop] if value.ndim == 1 else value[source, target]
             return np.full(stop - start, value)
 
-        weight = values(description.weight, first)
+        weight = values(description.weight, first) if weights else np.empty(0)
         delay = to_steps(values(description.delay, second), self.timestep)
         return Synapses(source, target, weight, delay)
+
+    def weight_levels(
+        self, projection: str, encode: Callable[[FloatArray], NDArray[np.int64]]
+    ) -> Levels:
+        """The code of a drawn weight, for an ``encode`` that is a nondecreasing function of it."""
+        weight = self._wiring(projection).projection.weight
+        if isinstance(weight, Distribution):
+            return Levels.of(lambda u: encode(quantile(weight, u)))
+        return Levels.of(lambda u: encode(np.full_like(u, weight)))
+
+    def delay_levels(self, projection: str) -> Levels:
+        """The delay (steps) of a drawn synapse."""
+        delay = self._wiring(projection).projection.delay
+        if isinstance(delay, Distribution):
+            return Levels.of(lambda u: to_steps(quantile(delay, u), self.timestep).astype(np.int64))
+        return Levels.of(lambda u: to_steps(np.full_like(u, delay), self.timestep).astype(np.int64))
+
+    def coded_range(
+        self, projection: str, start: int, stop: int, weights: Levels, delays: Levels
+    ) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.uint8], NDArray[np.int32]]:
+        """Sources, targets, codes of weights and delays (steps) of synapses ``start`` to ``stop``.
+
+        The same as from `synapse_range`, many times faster, as no quantile is computed. Not for
+        projections whose weights or delays are given one by one.
+        """
+        source, target = self._wiring(projection).pairs(start, stop)
+        code, delay = np.empty(len(source), np.uint8), np.empty(len(source), np.int32)
+        _fill_levels(
+            Stream.named(self.seed, "synapse", projection).key,
+            start,
+            weights,
+            code,
+            delays,
+            delay,
+        )
+        return source, target, code, delay
+
+    def delay_range(self, projection: str) -> tuple[int, int]:
+        """Shortest and longest delay (steps) of a projection with at least one synapse."""
+        delay = next(p.delay for p in self.network.projections if p.label == projection)
+        if isinstance(delay, Distribution):
+            stream = Stream.named(self.seed, "synapse", projection)
+            # a quantile grows with its argument
+            delay = quantile(delay, stream.second_extremes(self.synapse_count(projection)))
+        steps = to_steps(np.asarray(delay), self.timestep)
+        return int(steps.min()), int(steps.max())
 
     @cached_property
     def _wirings(self) -> dict[str, _Wiring]:

@@ -9,7 +9,6 @@ import datetime
 import importlib.metadata
 import json
 import math
-import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ import numpy as np
 
 from portability import validation
 from portability.execution import Outcome, Plan, host
+from portability.files import replacing
 from portability.reports import write_report
 from portability.spikes import SpikeData
 from portability.statistics import STATISTICS, Statistics, statistics
@@ -119,8 +119,10 @@ def exit_code(content: Mapping[str, Any], ignore_verdicts: bool = False) -> int:
 def write(results: Results, folder: Path) -> Path:
     """Write ``results.json``, ``junit.xml`` and ``report.html``; returns the report's path."""
     text = json.dumps(results.content, indent=1, allow_nan=False, ensure_ascii=False)
-    _write_atomically(folder / "results.json", text.encode() + b"\n")
-    _write_atomically(folder / "junit.xml", junit(results.content))
+    with replacing(folder / "results.json") as temporary:
+        temporary.write_bytes(text.encode() + b"\n")
+    with replacing(folder / "junit.xml") as temporary:
+        temporary.write_bytes(junit(results.content))
     report = folder / "report.html"
     write_report(report, results.content, results.samples, results.spikes)
     return report
@@ -316,12 +318,3 @@ def _number(value: float | None) -> str:
 def _xml(text: str) -> str:
     """Without the control characters that XML cannot hold."""
     return re.sub(r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]", "?", text)
-
-
-def _write_atomically(path: Path, content: bytes) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_bytes(content)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -6,7 +6,6 @@ the end of the ``k``-th step, at ``k * timestep`` ms, as NEST labels it.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from portability.errors import RequestError
+from portability.files import replacing
 
 if TYPE_CHECKING:
     import h5py
@@ -65,29 +65,24 @@ def write_sonata(path: Path, spikes: SpikeData) -> None:
     """
     import h5py  # noqa: PLC0415
 
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     # libsonata, the reference reader, understands "sorting" only as an HDF5 enumeration.
     sorting = h5py.enum_dtype(_SORTING, basetype="u1")
-    try:
-        with h5py.File(temporary, "w") as file:
-            file.attrs["magic"] = np.uint32(SONATA_MAGIC)
-            file.attrs["version"] = np.array(SONATA_VERSION, dtype=np.uint32)
-            root = file.create_group("spikes", track_order=True)
-            root.attrs["timestep"] = float(spikes.timestep)
-            root.attrs["n_steps"] = np.int64(spikes.n_steps)
-            for label, population in spikes.populations.items():
-                group = root.create_group(_group_name(label))
-                group.attrs.create("sorting", _SORTING["by_time"], dtype=sorting)
-                group.attrs["size"] = np.int64(population.size)
-                # Not compressed: builds of libsonata come without HDF5's compression filters.
-                times = group.create_dataset(
-                    "timestamps", data=population.steps * float(spikes.timestep)
-                )
-                times.attrs["units"] = "ms"
-                group.create_dataset("node_ids", data=population.neurons.astype(np.uint64))
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with replacing(path) as temporary, h5py.File(temporary, "w") as file:
+        file.attrs["magic"] = np.uint32(SONATA_MAGIC)
+        file.attrs["version"] = np.array(SONATA_VERSION, dtype=np.uint32)
+        root = file.create_group("spikes", track_order=True)
+        root.attrs["timestep"] = float(spikes.timestep)
+        root.attrs["n_steps"] = np.int64(spikes.n_steps)
+        for label, population in spikes.populations.items():
+            group = root.create_group(_group_name(label))
+            group.attrs.create("sorting", _SORTING["by_time"], dtype=sorting)
+            group.attrs["size"] = np.int64(population.size)
+            # Not compressed: builds of libsonata come without HDF5's compression filters.
+            times = group.create_dataset(
+                "timestamps", data=population.steps * float(spikes.timestep)
+            )
+            times.attrs["units"] = "ms"
+            group.create_dataset("node_ids", data=population.neurons.astype(np.uint64))
 
 
 def read_sonata(path: Path) -> SpikeData:

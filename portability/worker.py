@@ -75,7 +75,7 @@ def simulate(specification: Mapping[str, Any], report: Report) -> None:
     # what a backend imports to answer this is not part of building the network
     if reason := backend.available():
         raise RequestError(reason)
-    report({"phase": "building"})
+    report({"phase": backend.building()})
     realization = Realization(network, request["seed"], timestep)
     synapses = sum(realization.synapse_count(p.label) for p in network.projections)
     resident_before = psutil.Process().memory_info().rss
@@ -104,6 +104,9 @@ def simulate(specification: Mapping[str, Any], report: Report) -> None:
             "realtime_factor": (simulated - built) / (n_steps * timestep * 1e-3),
             "peak_rss_bytes": peak,
             "bytes_per_synapse": max(0, peak - resident_before) / synapses if synapses else None,
+            "bytes_per_synapse_allocated": (
+                simulation.synapse_bytes / synapses if simulation.synapse_bytes else None
+            ),
             "threads": request["threads"],
         },
     }

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
@@ -12,6 +11,7 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from portability.files import replacing
 from portability.reports import figures
 from portability.reports.figures import Picture, finite
 from portability.spikes import SpikeData
@@ -64,13 +64,8 @@ def write_report(
         "value": value,
     }
     html = environment.get_template("report.html").render(**_context(results, statistics, spikes))
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
+    with replacing(Path(path)) as temporary:
         temporary.write_text(html, encoding="utf-8", errors="replace")
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def fixed(number: float | None, decimals: int) -> str:

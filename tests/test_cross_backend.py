@@ -1,5 +1,6 @@
-"""NEST and Brian2 on the same realizations of the microcircuit."""
+"""Backends against NEST on the same realizations of the microcircuit."""
 
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from portability.statistics import statistics
 SEEDS = range(1, 7)
 
 
+@cache
 def mean_rates(name: str) -> dict[str, list[float]]:
     """Mean rate (1/s) of each population, one value per seed."""
     backend = backends.load(name)
@@ -33,14 +35,15 @@ def mean_rates(name: str) -> dict[str, list[float]]:
     return rates
 
 
-def test_rates_agree_within_the_between_seed_spread() -> None:
+@pytest.mark.parametrize("name", ["brian2", "emulator"])
+def test_rates_agree_within_the_between_seed_spread(name: str) -> None:
     """Student's t of mean rates over seeds, 0.1 % for all eight populations together.
 
     The test takes the ensembles as independent. They share realizations, so its false-alarm rate is
     lower.
     """
-    nest, brian2 = mean_rates("nest"), mean_rates("brian2")
-    p_values = {p: scipy.stats.ttest_ind(nest[p], brian2[p]).pvalue for p in nest}
+    nest, other = mean_rates("nest"), mean_rates(name)
+    p_values = {p: scipy.stats.ttest_ind(nest[p], other[p]).pvalue for p in nest}
     assert len(p_values) == 8
-    assert min(p_values.values()) > 0.001 / 8, (nest, brian2)
+    assert min(p_values.values()) > 0.001 / 8, (nest, other)
     assert all(np.mean(rates) > 0 for rates in nest.values()), nest

@@ -12,12 +12,14 @@ from portability.errors import RequestError
 from portability.network import AllToAll, Distribution, FromList, Projection, Value
 from portability.precision import (
     MAX_BINS,
+    FixedPoint,
     first_root,
     half_width,
     mean_and_sd,
     number_format,
     sd_ratio,
 )
+from portability.realization import quantile
 
 HALF_WIDTHS = {
     2: 2.0, 3: 2.206991703, 4: 2.324588581, 5: 2.417163230, 6: 2.493398083, 7: 2.558316110,
@@ -257,9 +259,22 @@ def test_the_argument_is_not_modified():
     [
         ("double", "exact", None, "float64"),
         ("float32", "exact", None, "float32"),
+        ("s16.15", "exact", None, FixedPoint(16, 15, "nearest", "saturate")),
+        ("s8.7-floor", "exact", None, FixedPoint(8, 7, "floor", "saturate")),
+        ("s8.7-zero", "exact", None, FixedPoint(8, 7, "zero", "saturate")),
+        ("s8.7-wrap", "exact", None, FixedPoint(8, 7, "nearest", "wrap")),
+        ("s8.7-floor-wrap", "exact", None, FixedPoint(8, 7, "floor", "wrap")),
+        ("s8.7-zero-wrap", "exact", None, FixedPoint(8, 7, "zero", "wrap")),
+        ("s0.31", "exact", None, FixedPoint(0, 31)),
+        ("s31.0", "exact", None, FixedPoint(31, 0)),
+        ("s0.1", "exact", None, FixedPoint(0, 1)),
+        ("s1.0", "exact", None, FixedPoint(1, 0)),
         ("naive-1", "naive", 1, "float64"),
         ("naive-4", "naive", 4, "float64"),
         ("moments-16777216", "moments", 16777216, "float64"),
+        ("naive-2/float32", "naive", 2, "float32"),
+        ("moments-4/s16.15", "moments", 4, FixedPoint(16, 15)),
+        ("naive-10/s5.10-zero-wrap", "naive", 10, FixedPoint(5, 10, "zero", "wrap")),
     ],
 )
 def test_names(name, scheme, bins, state):
@@ -272,6 +287,18 @@ def test_names(name, scheme, bins, state):
     [
         "naive-0", "moments-x", "foo", "naive-", "double-3", "naive", "naive--2", "naive-2.0", "",
         "moments-04", "Naive-2", "naive-2\n", "naive-٣", "naive-16777217", "naive-" + "9" * 99,
+        # a state needs I and F, in one spelling, and at least a bit but at most 31 besides the sign
+        "s", "s.", "s16", "s16.", "s.15", "s16.15.1", "16.15", "S16.15", "s-1.5", "s 1.5", "s16,15",
+        "s016.15", "s16.015", "s00.15", "s٣.1", "s0.0", "s16.16", "s32.0", "s0.32", "s99.99", "s1.100",
+        # rounding before overflow, each at most once, and what is usual is not spelled out
+        "s8.7-wrap-floor", "s8.7-floor-zero", "s8.7-wrap-wrap", "s8.7-nearest", "s8.7-saturate",
+        "s8.7floor", "s8.7-", "s8.7-Floor", "s8.7-floor\n", "float32-floor", "naive-2-floor",
+        # weights before state, and double only where nothing else is said
+        "double/float32", "float32/double", "double/double", "float32/float32", "s16.15/float32",
+        "naive-2/double", "naive-2/", "double/", "float32/", "s16.15/", "/", "/double", "/float32",
+        "/naive-2", "float32/naive-2", "s16.15/naive-2", "naive-2/naive-2", "naive-2/s16.16",
+        "naive-02/float32", "naive-2/float32/", "naive-2//float32", "naive-2/float32/float32",
+        "naive-2 / float32", "naive-2/float64", "exact/float32",
     ],
 )  # fmt: skip
 def test_unknown_names_say_what_is_allowed(name):
@@ -279,8 +306,129 @@ def test_unknown_names_say_what_is_allowed(name):
         number_format(name)
     message = str(caught.value)
     assert repr(name) in message
-    for allowed in ("double", "float32", "naive-N", "moments-N", str(MAX_BINS)):
+    assert "\n" not in message
+    for allowed in (
+        "double", "float32", "sI.F", "naive-N", "moments-N", "naive-N/float32", "moments-N/sI.F",
+        str(MAX_BINS), "from 1 to 31", "-floor", "-zero", "-wrap",
+    ):  # fmt: skip
         assert allowed in message
+
+
+# --- Fixed point ---
+
+
+def test_range_of_a_fixed_point_word():
+    assert (FixedPoint(16, 15).word, FixedPoint(16, 15).largest) == (32, 2**31 - 1)
+    assert (FixedPoint(3, 4).word, FixedPoint(3, 4).largest) == (8, 127)
+    assert (FixedPoint(0, 1).word, FixedPoint(0, 1).largest) == (2, 1)
+
+
+@pytest.mark.parametrize("rounding", ["nearest", "floor", "zero"])
+@pytest.mark.parametrize("overflow", ["saturate", "wrap"])
+def test_parameters_are_loaded_to_nearest_whatever_the_machine_does(rounding, overflow):
+    fixed = FixedPoint(3, 4, rounding, overflow)
+    below_half = np.nextafter(0.5, 0)
+    units = {
+        0.0: 0, below_half: 0, 0.5: 1, 1.5: 2, 2.5: 3, 2.4999: 2, 126.49: 126,
+        -below_half: 0, -0.5: 0, -0.5001: -1, -1.5: -1, -2.5: -2, -2.5001: -3,
+        # both ends of 8 bits
+        126.5: 127, 127.49: 127, 127.5: 127, 1e9: 127, np.inf: 127,
+        -127.5: -127, -127.51: -128, -128.0: -128, -128.51: -128, -1e9: -128, -np.inf: -128,
+    }  # fmt: skip
+    held = fixed.quantise(np.array(list(units)) / 2**4)
+    assert held.dtype == np.int64
+    assert held.tolist() == list(units.values())
+
+
+@pytest.mark.parametrize("fixed", [FixedPoint(16, 15), FixedPoint(0, 31), FixedPoint(31, 0)])
+def test_ends_of_32_bits(fixed):
+    unit = 2.0**-fixed.fraction_bits
+    values = np.array([-(2.0**31) - 1, -(2.0**31), -(2.0**31) + 1, 2.0**31 - 1, 2.0**31]) * unit
+    expected = [-(2**31), -(2**31), -(2**31) + 1, 2**31 - 1, 2**31 - 1]
+    assert fixed.quantise(values).tolist() == expected
+
+
+def test_fixed_point_rounds_weights_to_its_fraction_bits():
+    weights = np.array([[0.0878, -0.3512], [1e6, -1e6]])
+    for name in ("s16.15", "s16.15-floor-wrap"):
+        held = number_format(name).discretiser(projection(normal(0.0878, 0.00878)))(weights)
+        # 0.0878 * 2^15 is 2877.03 and 0.3512 * 2^15 is 11508.1; the others are out of range
+        assert (held * 2**15).tolist() == [[2877, -11508], [2**31 - 1, -(2**31)]]
+
+
+def test_values_are_rounded_after_discretisation():
+    discretise = number_format("moments-2/s0.7").discretiser(projection(normal(0.5, 0.1)))
+    # 0.4 is 51.2 / 128 and 0.6 is 76.8 / 128
+    assert (discretise(np.array([0.1, 0.499, 0.501])) * 128).tolist() == [51, 51, 77]
+
+
+# --- Code books ---
+
+
+@pytest.mark.parametrize("state", ["", "/float32", "/s16.15"])
+@pytest.mark.parametrize("scheme", ["naive", "moments"])
+@pytest.mark.parametrize("bins", [1, 2, 3, 4, 16, 256])
+@pytest.mark.parametrize("distribution", [(0.0878, 0.00878), (-0.3512, 0.03512), (0.1, 0.1)])
+def test_code_book_is_the_discretiser(scheme, bins, state, distribution):
+    number = number_format(f"{scheme}-{bins}{state}")
+    described = projection(normal(*distribution))
+    book = number.code_book(described)
+    assert book.values.shape == (bins,)
+    weights = np.append(sample(*distribution, n=5000), [-10.0, 0.0, distribution[0], 10.0])
+    codes = book.encode(weights)
+    assert codes.dtype == np.int64
+    assert (codes.min(), codes.max()) == (0, bins - 1)
+    np.testing.assert_array_equal(book.values[codes], number.discretiser(described)(weights))
+
+
+@pytest.mark.parametrize("name", ["naive-2", "moments-3/float32", "naive-4/s16.15"])
+def test_code_book_of_explicit_weights(name):
+    weights = sample(-0.3512, 0.03512, n=600).reshape(20, 30)
+    described = projection(weights)
+    number = number_format(name)
+    book = number.code_book(described)
+    codes = book.encode(weights)
+    assert codes.shape == weights.shape
+    np.testing.assert_array_equal(book.values[codes], number.discretiser(described)(weights))
+
+
+@pytest.mark.parametrize(
+    "name", ["double", "float32", "s16.15", "naive-257", "moments-257/s16.15", "moments-65536"]
+)
+def test_no_code_book_for_more_than_256_values(name):
+    assert number_format(name).code_book(projection(normal(*EXCITATORY))) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "held"),
+    [
+        ("double", 0.1),
+        ("naive-2", 0.1),
+        ("moments-1024", 0.1),
+        ("float32", float(np.float32(0.1))),
+        ("naive-2/float32", float(np.float32(0.1))),
+        ("s16.15", 3277 / 2**15),
+        ("moments-1024/s3.4-floor", 2 / 2**4),
+    ],
+)
+def test_one_weight_for_all_is_a_book_of_one_value(name, held):
+    book = number_format(name).code_book(projection(0.1))
+    assert book.values.tolist() == [held]
+    codes = book.encode(np.full((2, 3), 0.1))
+    assert codes.dtype == np.int64
+    assert codes.tolist() == [[0, 0, 0], [0, 0, 0]]
+
+
+@pytest.mark.parametrize("name", ["naive-2", "moments-3/float32", "naive-1/s16.15"])
+@pytest.mark.parametrize("weight", [normal(-0.3512, 0.0), np.full(3, -0.3512)], ids=["law", "list"])
+def test_weights_without_spread_are_a_book_of_one_value(name, weight):
+    described, number = projection(weight), number_format(name)
+    book = number.code_book(described)
+    weights = np.full(3, -0.3512)
+    assert book.values.shape == (1,)
+    np.testing.assert_array_equal(
+        book.values[book.encode(weights)], number.discretiser(described)(weights)
+    )
 
 
 def test_the_finest_format_is_cheap_in_memory():
@@ -339,6 +487,29 @@ def test_a_bound_ten_standard_deviations_away_changes_nothing(rule):
 def test_a_bounded_normal_without_spread_sits_at_its_bound():
     point = Distribution("normal_clipped", {"mu": -1, "sigma": 0, "low": 0, "high": 1})
     assert mean_and_sd(point) == (0.0, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters"),
+    [
+        ("normal", {"mu": 0.3, "sigma": 0}),
+        ("normal_clipped", {"mu": 0.3, "sigma": 1, "low": 0.7, "high": 0.7}),
+        ("normal_clipped_to_boundary", {"mu": 0.3, "sigma": 1, "low": 0.7, "high": 0.7}),
+        ("lognormal", {"mu": 0.3, "sigma": 0}),
+        ("uniform", {"low": 0.3, "high": 0.3}),
+        ("uniform_int", {"low": 3, "high": 4}),
+        ("gamma", {"k": 2, "theta": 0}),
+        ("exponential", {"beta": 0}),
+        ("poisson", {"lambda_": 0}),
+        ("binomial", {"n": 3, "p": 1}),
+    ],
+)
+def test_a_distribution_without_spread_is_left_as_it_is(name, parameters):
+    distribution = Distribution(name, parameters)
+    drawn = quantile(distribution, np.array([0.1, 0.9]))
+    assert mean_and_sd(distribution) == (drawn[0], 0.0)
+    held = number_format("naive-2").discretiser(projection(distribution))(drawn)
+    np.testing.assert_array_equal(held, drawn)
 
 
 def test_unknown_distribution_is_refused():

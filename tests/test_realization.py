@@ -100,6 +100,17 @@ def test_same_arrays_for_every_thread_count_and_order(connector):
     assert_equal(reference, Synapses.concatenate(parts[::-1]))
 
 
+@pytest.mark.parametrize("connector", CONNECTORS, ids=repr)
+def test_pairs_and_delays_without_weights(connector):
+    realization = Realization(network(connector), 1, 0.1)
+    count = realization.synapse_count("A->B")
+    for start, stop in ((0, count), (count // 3, count // 2), (count, count)):
+        whole = realization.synapse_range("A->B", start, stop)
+        bare = realization.synapse_range("A->B", start, stop, weights=False)
+        assert bare.weight.shape == (0,)
+        assert_equal(whole, Synapses(bare.source, bare.target, whole.weight, bare.delay))
+
+
 def test_never_more_than_one_chunk():
     realization = Realization(network(FixedTotalNumber(10_000)), 1, 0.1)
     sizes = [len(chunk) for chunk in realization.synapses("A->B", chunk_size=3000)]
@@ -256,6 +267,56 @@ def test_delay_distribution_of_the_microcircuit():
     s = all_synapses(Realization(network(FixedTotalNumber(200_000)), 1, 0.1))
     assert s.delay.min() == 1
     assert abs(s.delay.mean() * 0.1 - 1.547) < 5 * 0.71 / np.sqrt(200_000) + 5e-4
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize(
+    "delay",
+    [
+        1.5,
+        0.01,
+        DELAY,
+        Distribution("normal", {"mu": 3.0, "sigma": 0.5}),
+        Distribution("normal_clipped", {"mu": 0, "sigma": 1, "low": 4, "high": 6}),
+        Distribution(
+            "normal_clipped_to_boundary", {"mu": 2, "sigma": 1, "low": 0.5, "high": np.inf}
+        ),
+        Distribution("lognormal", {"mu": 0.5, "sigma": 0.4}),
+        Distribution("uniform", {"low": 0.2, "high": 20.0}),
+        Distribution("uniform_int", {"low": 2, "high": 9}),
+        Distribution("exponential", {"beta": 3.0}),
+        Distribution("gamma", {"k": 3.0, "theta": 0.5}),
+        Distribution("poisson", {"lambda_": 4.5}),
+        Distribution("binomial", {"n": 20, "p": 0.3}),
+    ],
+    ids=lambda x: getattr(x, "name", ""),
+)
+def test_delay_range_is_that_of_all_synapses(delay, seed):
+    populations = network(OneToOne()).populations
+    connectors = (OneToOne(), FixedTotalNumber(1), FixedTotalNumber(3000), FixedProbability(0.05))
+    projections = tuple(
+        Projection(f"p{i}", "A", "B", "excitatory", connector, WEIGHT, delay)
+        for i, connector in enumerate(connectors)
+    )
+    realization = Realization(Network(populations, projections), seed, 0.1)
+    for projection in projections:
+        delays = all_synapses(realization, projection.label).delay
+        shortest_longest = realization.delay_range(projection.label)
+        assert shortest_longest == (delays.min(), delays.max())
+        assert [type(steps) for steps in shortest_longest] == [int, int]
+
+
+def test_delay_range_of_explicit_delays():
+    populations = network(OneToOne()).populations
+    connector = FromList(np.array([3, 3, 0]), np.array([1, 1, 119]))
+    projections = (
+        Projection("list", "A", "B", "excitatory", connector, 1.0, np.array([0.7, 0.25, 12.3])),
+        Projection("each", "A", "B", "excitatory", OneToOne(), 1.0, np.linspace(9.96, 2.0, 100)),
+    )
+    realization = Realization(Network(populations, projections), 1, 0.1)
+    assert realization.delay_range("list") == (3, 123)
+    assert realization.delay_range("each") == (20, 100)
+    assert all_synapses(realization, "each").delay.tolist()[::99] == [100, 20]
 
 
 def test_times_are_rounded_once_halves_up_at_least_one_step():

@@ -68,6 +68,16 @@ def test_expands_into_runs_in_order(study_file: Path) -> None:
     assert study.build.__name__ == "build"
 
 
+def test_emulator_with_weights_and_state(study_file: Path) -> None:
+    text = STUDY.replace('"brian2"', '"emulator"').replace("backends.nest", "backends.emulator")
+    formats = ["double", "naive-2/float32", "moments-4/s16.15-floor-wrap"]
+    text = text.replace('["double", "float32"]', str(formats))
+    study_file.write_text(text.replace("threads = 2", 'threads = 2\nweights = "int16"'))
+    study = load_study(study_file)
+    assert [r.format for r in study.runs() if r.backend == "emulator" and r.seed == 1] == formats
+    assert study.options("emulator") == {"threads": 2, "weights": "int16"}
+
+
 def test_defaults(study_file: Path) -> None:
     text = STUDY.replace("warmup = 50.0\n", "")
     study_file.write_text(text[: text.index("[[candidate]]")])
@@ -112,6 +122,8 @@ MISTAKES = {
     "unknown reference": ('"nest"\nformat = "double"', '"nst"', ["reference.backend", "'nest'"]),
     "unknown format": ('"naive-2"', '"naive-x"', ["candidate 2", "'naive-x'", "moments-N"]),
     "misspelt format": ('"naive-2"', '"niave-2"', ["'niave-2'", "did you mean 'naive-2'"]),
+    "unknown state": ('"naive-2"', '"naive-2/s16.16"', ["'naive-2/s16.16'", "sI.F", "31"]),
+    "state spelled out": ('"naive-2"', '"naive-2/double"', ["'naive-2/double'", "naive-N"]),
     "format of the reference": ('format = "double"', 'format = "dubble"', ["reference.format"]),
     "format of wrong type": ('"naive-2"', "2", ["candidate.format (candidate 2)", "not 2"]),
     "format in a list": ('"float32"]', "32]", ["candidate.format (candidate 1, item 2)", "32"]),
@@ -136,6 +148,11 @@ MISTAKES = {
         ["backends.nest.threads", "whole number"],
     ),
     "no threads": ("threads = 2", "threads = 0", ["backends.nest.threads", "at least 1"]),
+    "unknown choice": (
+        "[backends.nest]\nthreads = 2",
+        '[backends.emulator]\nweights = "int8"',
+        ["backends.emulator.weights", '"int8"', "auto", "int16"],
+    ),
     "options of nobody": ("[backends.nest]", "[backends.nset]", ["backends.nset", "'nest'"]),
     "option outside": ("[backends.nest]", "[backends]", ["backends.threads", "table"]),
     "negative duration": ("duration = 200.0", "duration = -1.0", ["simulation.duration", "posit"]),

@@ -1,0 +1,491 @@
+"""The emulator: our own simulator, for any number format, in compiled code (Numba).
+
+It runs networks of ``IF_curr_exp`` neurons with static synapses, Poisson drives and spike sources,
+with state in double or single precision or in fixed point, and with weights that take the memory
+their number format needs.
+
+Time. As in NEST on grid, step t ends at t dt, a spike is labelled with the end of the step in which
+the threshold was reached, and a spike labelled s arrives through a synapse with delay d at the end
+of step s + d: it changes the current there, and the voltage one step later. The order of operations
+is in `portability.backends.emulator.engine`, the equations are in
+`portability.backends.emulator.arithmetic`. With the same input, spikes are those of NEST's
+``iaf_psc_exp``, as long as sums of weights are exact: NEST adds them up in another order.
+
+- A ``SpikeSourceArray`` acts like a neuron with the same spikes.
+- Poisson input is described in `portability.backends.emulator.drive`. The first spikes of a drive
+  that starts at s are labelled s + 2 steps, as those of NEST's ``poisson_generator``.
+- A ``SpikeSourcePoisson`` population that is not a drive can emit several spikes in a step.
+
+Results depend on the seed, the number format and the option ``weights``, not on ``threads``.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+from numpy.typing import NDArray
+
+from portability.backends import Estimate, Option
+from portability.backends.emulator import engine
+from portability.backends.emulator.arithmetic import (
+    COEFFICIENTS,
+    Arithmetic,
+    arithmetic,
+    propagators,
+)
+from portability.backends.emulator.drive import LABEL_AFTER_START, DriveTables, drive_tables
+from portability.backends.emulator.synapses import (
+    STORAGES,
+    Block,
+    CompressedSynapses,
+    weight_storage,
+)
+from portability.errors import RequestError
+from portability.network import Network, Population
+from portability.precision import FixedPoint, NumberFormat
+from portability.realization import Realization, Stream, Synapses
+from portability.spikes import PopulationSpikes, SpikeData
+
+OPTIONS = {
+    "threads": Option(int, 1, "threads of one run; spikes do not depend on it", minimum=1),
+    "weights": Option(
+        str,
+        "auto",
+        "how weights are held: auto takes no room for up to 4 values per projection, codes of 4 or 8 "
+        "bits for up to 256, and otherwise numbers of the state arithmetic; the rest are numbers "
+        "whatever the format, int16 in units of a scale per projection",
+        STORAGES,
+    ),
+}
+
+CELL_TYPES = ("IF_curr_exp",)
+SOURCE_TYPES = ("SpikeSourceArray", "SpikeSourcePoisson")
+
+SLICE_SECONDS = 0.2
+"""Wall time between two reports of progress, about; also how fast an interruption is noticed."""
+
+FIRST_ROOM = 2**10
+"""Spikes per pathway that the queue has room for at first."""
+
+
+def available() -> str | None:
+    """None: it needs nothing but what the package itself needs."""
+    return None
+
+
+def versions() -> dict[str, str]:
+    """Versions of the packages whose code decides the result."""
+    return {p: importlib.metadata.version(p) for p in ("pynn-portability", "numba", "numpy")}
+
+
+def check(network: Network, number_format: NumberFormat, timestep: float) -> list[str]:
+    """What of the network the emulator cannot represent; it can represent every number format."""
+    return [
+        f"population {p.label!r}: the emulator has no {p.cell_type}; supported are "
+        f"{', '.join(CELL_TYPES + SOURCE_TYPES)}"
+        for p in network.populations
+        if p.cell_type not in CELL_TYPES + SOURCE_TYPES
+    ]
+
+
+def building() -> str:
+    """What building does: the first run on a machine compiles."""
+    folder = Path(engine.simulate.stats.cache_path)
+    compiled = any(folder.glob("engine.simulate-*.nbi"))
+    return "building" if compiled else "compiling (once, for about a minute) and building"
+
+
+def threads(network: Network, options: Mapping[str, Any]) -> int:
+    """As many as asked."""
+    return int(options["threads"])
+
+
+def estimate(
+    network: Network,
+    number_format: NumberFormat,
+    options: Mapping[str, Any],
+    n_steps: int,
+    timestep: float,
+) -> Estimate:
+    """Memory and time of one run, at an assumed 3 spikes/s per neuron.
+
+    Coefficients measured on the microcircuit at scales 0.1 to 1 on two cores. The first run on a
+    machine compiles for a minute.
+    """
+    realization = Realization(network, 0, timestep)
+    synapses = sum(realization.synapse_count(p.label) for p in network.projections)
+    neurons = sum(p.size for p in network.populations)
+    # which storage it is does not depend on the neurons
+    state = arithmetic(number_format, np.empty((len(COEFFICIENTS), 0)))
+    storage = weight_storage(network, number_format, state, options["weights"])
+    n_threads = min(options["threads"], len(network.projections) or 1)
+    events = synapses * 3.0 * n_steps * timestep / 1000.0
+    bytes_per_synapse = 2 + storage.bits_beside / 8
+    return Estimate(
+        memory_bytes=300e6 + 1500.0 * neurons + bytes_per_synapse * synapses,
+        build_seconds=1.0 + 1e-7 * synapses / n_threads,
+        simulate_seconds=(1.5e-9 * neurons * n_steps + 2.5e-9 * events) / n_threads,
+    )
+
+
+def simulation(
+    realization: Realization, number_format: NumberFormat, options: Mapping[str, Any]
+) -> EmulatorSimulation:
+    """Draw the realized network into compressed form.
+
+    Raises RequestError for what `check` finds and for a network that does not fit into memory.
+    """
+    problems = check(realization.network, number_format, realization.timestep)
+    if problems:
+        raise RequestError(problems[0])
+    return EmulatorSimulation(realization, number_format, options["weights"], options["threads"])
+
+
+def _arithmetic(realization: Realization, number_format: NumberFormat) -> Arithmetic:
+    coefficients = [np.empty((len(COEFFICIENTS), 0))]
+    for population in realization.network.populations:
+        if not population.is_source:
+            coefficients.append(_propagators(realization, number_format, population)[0])
+    return arithmetic(number_format, np.concatenate(coefficients, axis=1))
+
+
+def _propagators(
+    realization: Realization, number_format: NumberFormat, population: Population
+) -> tuple[NDArray[np.float64], NDArray[np.int32]]:
+    return propagators(
+        realization.parameters(population.label),
+        realization.timestep,
+        nanoampere=isinstance(number_format.state, FixedPoint),
+    )
+
+
+class EmulatorSimulation:
+    """A network in compressed form, ready to run once."""
+
+    def __init__(
+        self, realization: Realization, number_format: NumberFormat, weights: str, n_threads: int
+    ) -> None:
+        self._realization = realization
+        self._network = network = realization.network
+        self._format = number_format
+        self._arithmetic = _arithmetic(realization, number_format)
+        self._n_threads = n_threads
+        storage = weight_storage(network, number_format, self._arithmetic, weights)
+        self._synapses = CompressedSynapses(
+            realization, number_format, self._arithmetic, storage, n_threads
+        )
+        needed = self._synapses.planned_bytes
+        free = psutil.virtual_memory().available
+        if needed > free:
+            raise RequestError(
+                f"the synapses need {needed / 2**30:.1f} GiB of memory and this machine has "
+                f"{free / 2**30:.1f} GiB free; take a smaller scale or a number format with fewer "
+                "weight values"
+            )
+        self._synapses.draw()
+        # compiles, or loads what was compiled before, which belongs to building
+        workers = [self._worker(thread) for thread in range(n_threads)]
+        with ThreadPoolExecutor(n_threads) as pool:
+            exchange = self._exchange(workers, 0, np.zeros(1, np.int64))
+            self._simulate_slice(pool, workers, 1, 0, self._sources(0), exchange)
+
+    def connections(self, projection: str) -> Synapses:
+        """Synapses as the compressed tables hold them, sorted."""
+        return self._synapses.connections(projection)
+
+    @property
+    def synapse_bytes(self) -> int:
+        """Memory allocated for synapses: targets, weights, and where they begin and end."""
+        return self._synapses.allocated_bytes
+
+    # --- running ---
+
+    def run(self, n_steps: int, progress: Callable[[float], None]) -> SpikeData:
+        """Simulate ``n_steps`` steps and return the spikes of the recorded populations."""
+        workers = [self._worker(thread) for thread in range(self._n_threads)]
+        sources = self._sources(n_steps)
+        barrier = np.zeros(1, np.int64)
+        recorded: list[tuple[NDArray[np.int64], NDArray[np.int32]]] = []
+        slice_steps, done = 1, 0
+        with ThreadPoolExecutor(self._n_threads) as pool:
+            while done < n_steps:
+                begin = time.perf_counter()
+                length = min(slice_steps, n_steps - done)
+                exchange = self._exchange(workers, length, barrier)
+                self._simulate_slice(pool, workers, done + 1, length, sources, exchange)
+                recorded.extend(_published(exchange, done + 1))
+                done += length
+                progress(done / n_steps)
+                # compilation or loading makes the first slices slow; they must not stay short
+                pace = SLICE_SECONDS / (time.perf_counter() - begin)
+                slice_steps = max(1, min(round(length * pace), 10 * length))
+        return self._spike_data(n_steps, recorded)
+
+    def _simulate_slice(
+        self,
+        pool: ThreadPoolExecutor,
+        workers: list[Worker],
+        first_step: int,
+        length: int,
+        sources: engine.Sources,
+        exchange: engine.Exchange,
+    ) -> None:
+        completed = -1
+        while completed < length:
+            resume = completed
+            running = [
+                pool.submit(
+                    engine.simulate,
+                    thread,
+                    first_step,
+                    length,
+                    resume,
+                    sources,
+                    exchange,
+                    worker.neurons,
+                    worker.drives,
+                    worker.lines,
+                    worker.queue,
+                    self._synapses.tables,
+                    self._synapses.storage.values,
+                    self._arithmetic.rules,
+                )
+                for thread, worker in enumerate(workers)
+            ]
+            completed = min(future.result() for future in running)
+            if completed < length:
+                for worker in workers:
+                    worker.queue = _with_more_room(worker.queue)
+
+    def _exchange(
+        self, workers: list[Worker], length: int, barrier: NDArray[np.int64]
+    ) -> engine.Exchange:
+        """Room for the most spikes that a slice can have; only what is used takes memory."""
+        most = max(worker.most_spikes(length) for worker in workers)
+        return engine.Exchange(
+            np.empty((self._n_threads, most), np.int32),
+            np.zeros((self._n_threads, length + 1), np.int64),
+            barrier,
+        )
+
+    def _sources(self, n_steps: int) -> engine.Sources:
+        populations = self._network.populations
+        sizes = [p.size for p in populations]
+        first = np.concatenate(([0], np.cumsum(sizes, dtype=np.int64)))
+        self._first_source = {p.label: int(i) for p, i in zip(populations, first[:-1], strict=True)}
+        pathways = self._synapses.pathways
+        owner = [pathway.source for pathway in pathways]
+        counts = [owner.count(p.label) for p in populations]
+        given = [(np.empty(0, np.int64), np.empty(0, np.int64))]
+        self._given: dict[str, tuple[NDArray[np.int64], NDArray[np.int64]]] = {}
+        for population in populations:
+            if population.is_source:
+                cells, steps = self._source_spikes(population, n_steps)
+                self._given[population.label] = cells, steps
+                given.append((cells + self._first_source[population.label], steps))
+        cells, steps = (np.concatenate(column) for column in zip(*given, strict=True))
+        order = np.lexsort((cells, steps))
+        return engine.Sources(
+            np.repeat(np.arange(len(populations), dtype=np.uint16), sizes),
+            first,
+            np.concatenate(([0], np.cumsum(counts, dtype=np.int64))),
+            np.array([p.shortest for p in pathways], np.int64),
+            np.array([p.longest for p in pathways], np.int64),
+            cells[order].astype(np.int32),
+            steps[order],
+        )
+
+    def _source_spikes(
+        self, population: Population, n_steps: int
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Cells and steps of a spike source's spikes, in no particular order."""
+        label = population.label
+        if population.cell_type == "SpikeSourceArray":
+            cells, steps = self._realization.spike_steps(label)
+        else:
+            cells, steps = _poisson_spikes(self._realization, label, n_steps)
+        inside = steps <= n_steps
+        return cells[inside], steps[inside]
+
+    def _worker(self, thread: int) -> Worker:
+        blocks = [b for b in self._synapses.blocks if b.thread == thread]
+        neurons = self._neurons(blocks)
+        lines = self._lines(thread)
+        n_pathways = len(self._synapses.pathways)
+        queue = engine.Queue(
+            np.empty((n_pathways, FIRST_ROOM), np.int64),
+            np.zeros((n_pathways, 3), np.int64),
+            np.empty((len(lines.table), FIRST_ROOM), np.int64),
+            np.empty((len(lines.table), FIRST_ROOM), np.int64),
+        )
+        drives = drive_tables(self._realization, self._arithmetic, blocks)
+        return Worker(neurons, drives, lines, queue)
+
+    def _neurons(self, blocks: list[Block]) -> engine.Neurons:
+        arithmetic, size = self._arithmetic, sum(block.size for block in blocks)
+        state = {name: np.zeros(size, arithmetic.state) for name in ("v", "isyn_exc", "isyn_inh")}
+        parts, coefficients, refractory_steps, columns = [], [], [], 0
+        first_source = 0
+        tables = {}
+        for p in self._network.populations:
+            if not p.is_source:
+                tables[p.label] = (
+                    first_source,
+                    _propagators(self._realization, self._format, p),
+                    self._initial_values(p.label),
+                )
+            first_source += p.size
+        for block in blocks:
+            for part in block.parts:
+                first = block.offset + part.offset
+                source, (propagators_, steps), initial = tables[part.population]
+                own = len(steps) > 1
+                chosen = slice(part.first, part.last) if own else slice(None)
+                coefficients.append(arithmetic.coefficients(propagators_[:, chosen]))
+                refractory_steps.append(steps[chosen])
+                parts.append((first, first + part.size, source + part.first, columns, own))
+                columns += part.size if own else 1
+                for name, values in initial.items():
+                    state[name][first : first + part.size] = values[part.first : part.last]
+        held = np.concatenate([np.empty(0, np.int32), *refractory_steps])
+        counter = np.uint16 if held.max(initial=0) < 2**16 else np.int32
+        single = arithmetic.state == np.float32
+        return engine.Neurons(
+            state["v"],
+            np.stack([state["isyn_exc"], state["isyn_inh"]]),
+            np.zeros((2, 0 if single else size), arithmetic.accumulator),
+            np.zeros(size, counter),
+            np.array(parts, np.int64).reshape(-1, 5),
+            np.concatenate([np.empty((len(COEFFICIENTS), 0), arithmetic.state), *coefficients], 1),
+            held.astype(counter),
+        )
+
+    def _initial_values(self, population: str) -> dict[str, NDArray[Any]]:
+        values = self._realization.initial_values(population)
+        rest = self._realization.parameters(population)["v_rest"]
+        convert = self._arithmetic.current
+        return {
+            name: self._arithmetic.voltage(v - rest) if name == "v" else convert(v)
+            for name, v in values.items()
+        }
+
+    def _lines(self, thread: int) -> engine.Lines:
+        synapses = self._synapses
+        own = [
+            i
+            for i, line in enumerate(synapses.lines)
+            if synapses.blocks[line.block].thread == thread
+        ]
+        table = []
+        for i in own:
+            line = synapses.lines[i]
+            pathway = synapses.pathways[line.pathway]
+            table.append(
+                (
+                    line.pathway,
+                    line.row,
+                    line.end,
+                    synapses.row_width(pathway),
+                    int(pathway.inhibitory),
+                    synapses.blocks[line.block].offset,
+                )
+            )
+        counts = np.bincount([row[0] for row in table], minlength=len(synapses.pathways))
+        return engine.Lines(
+            np.array(table, np.int64).reshape(-1, 6),
+            synapses.books()[own],
+            np.concatenate(([0], np.cumsum(counts))).astype(np.int64),
+        )
+
+    def _spike_data(
+        self, n_steps: int, recorded: list[tuple[NDArray[np.int64], NDArray[np.int32]]]
+    ) -> SpikeData:
+        steps = np.concatenate([np.empty(0, np.int64), *(r[0] for r in recorded)])
+        sources = np.concatenate([np.empty(0, np.int32), *(r[1] for r in recorded)])
+        populations = {}
+        for p in self._network.recorded:
+            if p.is_source:
+                cells, own_steps = self._given[p.label]
+            else:
+                first = self._first_source[p.label]
+                own = (sources >= first) & (sources < first + p.size)
+                cells, own_steps = sources[own].astype(np.int64) - first, steps[own]
+            populations[p.label] = PopulationSpikes.from_unsorted(p.size, own_steps, cells)
+        return SpikeData(self._realization.timestep, n_steps, populations)
+
+
+@dataclass
+class Worker:
+    """What one thread works on."""
+
+    neurons: engine.Neurons
+    drives: DriveTables
+    lines: engine.Lines
+    queue: engine.Queue
+
+    def most_spikes(self, n_steps: int) -> int:
+        """The largest number of spikes its neurons can have in so many steps."""
+        total = 0
+        for first, last, _, column, own in self.neurons.parts.tolist():
+            steps = self.neurons.refractory_steps[column : column + (last - first if own else 1)]
+            spikes = n_steps // (steps.astype(np.int64) + 1) + 1
+            total += int(spikes.sum() if own else spikes[0] * (last - first))
+        return total
+
+
+def _with_more_room(queue: engine.Queue) -> engine.Queue:
+    """The same queue with twice the room."""
+    room = queue.step.shape[1]
+    wider = [np.empty((len(a), 2 * room), np.int64) for a in (queue.step, queue.row, queue.end)]
+    # a place in the smaller ring is that in the larger one, or one room before
+    for old, new in zip((queue.step, queue.row, queue.end), wider, strict=True):
+        new[:, :room] = old
+        new[:, room:] = old
+    return engine.Queue(wider[0], queue.bounds, wider[1], wider[2])
+
+
+def _published(
+    exchange: engine.Exchange, first_step: int
+) -> list[tuple[NDArray[np.int64], NDArray[np.int32]]]:
+    """Steps and sources of a slice's spikes, thread by thread."""
+    found = []
+    for sources, ends in zip(exchange.sources, exchange.ends, strict=True):
+        steps = np.repeat(first_step + np.arange(len(ends) - 1), np.diff(ends))
+        found.append((steps, sources[: ends[-1]].copy()))
+    return found
+
+
+POISSON_BLOCK = 10_000
+"""Steps of a Poisson source that are drawn at once, so that a longer run begins like a shorter."""
+
+
+def _poisson_spikes(
+    realization: Realization, label: str, n_steps: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Cells and steps of the spikes of a ``SpikeSourcePoisson`` population, several per step if due."""
+    parameters = realization.parameters(label)
+    begin = np.rint(parameters["start"] / realization.timestep)
+    end = np.rint((parameters["start"] + parameters["duration"]) / realization.timestep)
+    found = [(np.empty(0, np.int64), np.empty(0, np.int64))]
+    for block in range(0, n_steps, POISSON_BLOCK):
+        key = Stream.named(realization.seed, "source", label, str(block)).key
+        generator = np.random.Generator(np.random.Philox(key=key.view(np.uint64)))
+        mean = parameters["rate"] * realization.timestep / 1000 * POISSON_BLOCK
+        counts = generator.poisson(mean)
+        cells = np.repeat(np.arange(len(counts)), counts)
+        steps = block + 1 + generator.integers(POISSON_BLOCK, size=len(cells))
+        # a spike labelled k is of the step that ends at k
+        active = (steps >= begin[cells] + LABEL_AFTER_START) & (
+            steps < end[cells] + LABEL_AFTER_START
+        )
+        found.append((cells[active], steps[active]))
+    cells, steps = (np.concatenate(column) for column in zip(*found, strict=True))
+    return cells, steps

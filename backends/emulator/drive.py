@@ -1,0 +1,108 @@
+"""Poisson input: how many spikes arrive at each neuron in each step.
+
+The count is the number of tail probabilities P(n >= k), k = 1, 2, ..., that exceed a uniform number.
+Uniform numbers have 16 bits, so that many fit into one instruction; so have the probabilities, which
+are rounded up or down at random, anew in each step and alike for all neurons of a drive, with the
+odds that make every neuron's counts exactly Poisson distributed. (This correlates the neurons of a
+drive by less than 1e-9.)
+
+The numbers are a pure function of seed, drive, neuron and step, drawn with the same counter-based
+generator as everything else (Philox4x32-10, eight neurons at a time).
+"""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import numpy as np
+import scipy
+from numpy.typing import NDArray
+
+from portability.backends.emulator.arithmetic import Arithmetic
+from portability.backends.emulator.engine import DriveTables
+from portability.backends.emulator.synapses import Block
+from portability.errors import RequestError
+from portability.realization import Realization, Stream
+
+NEGLIGIBLE_TAIL = 1e-15
+MOST_SPIKES = 10_000  # counts have 16 bits
+NEVER = np.iinfo(np.int64).max
+# a poisson generator's first spikes are labelled two steps after its start, as those of NEST
+LABEL_AFTER_START = 2
+
+
+def drive_tables(
+    realization: Realization, arithmetic: Arithmetic, blocks: list[Block]
+) -> DriveTables:
+    """The tables of the thread that owns ``blocks``."""
+    runs: list[tuple[int, ...]] = []
+    weights: list[Any] = []
+    tails: list[float] = []
+    tails_of: dict[float, tuple[int, int]] = {}
+    drives = realization.network.drives
+    for number, drive in enumerate(drives):
+        arrays = realization.drive(drive.label)
+        weight = arithmetic.current(arrays.weight)
+        mean = arrays.rate * realization.timestep / 1000
+        if mean.max() > MOST_SPIKES:
+            raise RequestError(
+                f"drive {drive.label!r}: a rate of {arrays.rate.max():g} Hz is not allowed in the "
+                f"emulator, whose largest mean is {MOST_SPIKES} spikes per step"
+            )
+        delay = arrays.delay.astype(np.int64)
+        begin = _first_step(drive.start, delay, realization.timestep)
+        end = _first_step(drive.start + drive.duration, delay, realization.timestep)
+        table = np.stack([mean, arrays.weight, delay])
+        for block in blocks:
+            for part in block.parts:
+                if part.population != drive.target:
+                    continue
+                own = slice(part.first, part.last)
+                changes = np.flatnonzero((np.diff(table[:, own]) != 0).any(axis=0)) + 1
+                edges = [0, *changes.tolist(), part.size]
+                for low, high in itertools.pairwise(edges):
+                    i = part.first + low
+                    if mean[i] not in tails_of:
+                        probabilities = _tails(mean[i])
+                        tails_of[mean[i]] = (len(tails), len(tails) + len(probabilities))
+                        tails.extend(probabilities)
+                    first = block.offset + part.offset
+                    runs.append(
+                        (
+                            first + low,
+                            first + high,
+                            number,
+                            i,
+                            *tails_of[mean[i]],
+                            int(drive.receptor == "inhibitory"),
+                            int(begin[i]),
+                            int(end[i]),
+                        )
+                    )
+                    weights.append(weight[i])
+    order = sorted(range(len(runs)), key=lambda i: runs[i])
+    return DriveTables(
+        np.array([runs[i] for i in order], np.int64).reshape(-1, 9),
+        np.array([weights[i] for i in order], arithmetic.accumulator),
+        np.array(tails),
+        np.array(
+            [Stream.named(realization.seed, "drive", d.label, "counts").key for d in drives],
+            np.uint32,
+        ).reshape(-1, 4),
+    )
+
+
+def _first_step(start: float, delay: NDArray[np.int64], timestep: float) -> NDArray[np.int64]:
+    """The step at whose end the first spikes of a generator started at ``start`` (ms) arrive."""
+    if np.isinf(start):
+        return np.full(len(delay), NEVER)
+    return np.rint(start / timestep).astype(np.int64) + LABEL_AFTER_START + delay
+
+
+def _tails(mean: float) -> list[float]:
+    """P(n >= k) of a Poisson distribution for k = 1, 2, ... until negligible."""
+    if mean == 0:
+        return []
+    last = int(scipy.stats.poisson.isf(NEGLIGIBLE_TAIL, mean)) + 1
+    return scipy.stats.poisson.sf(np.arange(last), mean).tolist()

@@ -1,0 +1,691 @@
+"""The step loop, compiled.
+
+Every thread owns neurons and all synapses onto them, so that nothing is written by two. In step t,
+from (t - 1) dt to t dt, a thread
+
+1. updates its neurons and notes which of them reached the threshold: spikes labelled t;
+2. delivers what arrives at the end of the step: the synapses with delay d of the sources with a
+   spike labelled t - d. Everything is added to the input of this one step, which stays in the
+   cache; a spike's synapses are sorted by delay, so each step takes the next few of them. They are
+   first gathered into one array: copying a few words at a time without asking how many are wanted
+   keeps the processor from guessing, and lets it wait for many of them at once;
+3. adds Poisson input;
+4. waits for the other threads, and takes note of all spikes of the step, in the order of the
+   sources' numbers.
+
+A neuron's input is summed in an order that does not depend on the number of threads: by pathway,
+age of the spike (oldest first), source, and order of drawing. So spikes are the same for any number
+of threads.
+
+All compiled code that takes part in a step is in this file (but the random generator, which is a
+published algorithm): Numba keeps compiled code on disk for as long as the file of the outermost
+function is unchanged.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from llvmlite import ir
+from numba import njit, types
+from numba.core import cgutils
+from numba.extending import intrinsic, overload
+from numpy.typing import NDArray
+
+from portability.backends.emulator.synapses import READ_AHEAD
+from portability.realization import philox
+
+Array = NDArray[Any]
+
+LEVELS = 2**16
+"""Of uniform numbers of 16 bits."""
+
+GROUP = 8
+"""Neurons whose 16-bit numbers come from one call of the generator."""
+
+NO_GROUP = 2**32 - 1
+"""Stands for the rounding of a drive's probabilities, where others have the number of a group."""
+
+CHUNK = 1024
+"""Neurons that are updated together: their input and their spikes stay in the L1 cache."""
+
+
+BATCH = 32
+"""Spikes whose synapses are gathered before they are added."""
+
+AHEAD = 8
+"""Spikes after the present one whose synapses are asked for."""
+
+COPIED = 32
+"""Targets that are copied at once: most rows have fewer that act in one step."""
+
+GATHERED = 2**13
+"""Targets that there is room for."""
+
+
+class DriveTables(NamedTuple):
+    """Poisson input of one thread's neurons.
+
+    A *run* is a sequence of neurons with the same drive: ``first`` to ``last`` (of the thread),
+    which drive, the number of the first in its population, where its tail probabilities begin and
+    end in ``tails``, 0 or 1 for the receptor, and the steps from and before which it acts. Shape
+    (runs, 9), sorted by first neuron. ``weights`` has one item per run, ``keys`` are those of the
+    drives' random streams, shape (drives, 4).
+    """
+
+    runs: NDArray[np.int64]
+    weights: Array
+    tails: NDArray[np.float64]
+    keys: NDArray[np.uint32]
+
+
+class Sources(NamedTuple):
+    """Whatever can spike, numbered over all populations; the same for all threads.
+
+    ``population`` (uint16) of each source, ``first_source`` of each population. A population's
+    pathways are those from ``first_pathway[p]`` to ``first_pathway[p + 1]``; ``shortest`` and
+    ``longest`` are delays per pathway. ``given_source`` and ``given_step`` are spikes known
+    beforehand, by step.
+    """
+
+    population: NDArray[np.uint16]
+    first_source: NDArray[np.int64]
+    first_pathway: NDArray[np.int64]
+    shortest: NDArray[np.int64]
+    longest: NDArray[np.int64]
+    given_source: NDArray[np.int32]
+    given_step: NDArray[np.int64]
+
+
+class Neurons(NamedTuple):
+    """Neurons of one thread, by their number in the thread.
+
+    ``currents`` has shape (2, n), by receptor. ``arrived``, of the same shape, is the input of the
+    last step, which is summed before it is added to the currents; in single precision it is added
+    right away, and ``arrived`` has shape (2, 0). ``refractory`` counts the steps for which a neuron
+    still is. ``parts`` has one row per part: first and last neuron,
+    source number of the first, first column of its coefficients, and 1 if every neuron has a column
+    of its own, 0 if they share it.
+    """
+
+    v: Array
+    currents: Array
+    arrived: Array
+    refractory: Array
+    parts: NDArray[np.int64]
+    coefficients: Array
+    refractory_steps: NDArray[np.int32]
+
+
+class Lines(NamedTuple):
+    """Lines of one thread, in rows: pathway, first row, first end, ends per row, receptor (0, 1),
+    and first neuron of the block. ``books`` as in `CompressedSynapses`. A pathway's lines are those
+    from ``first_line[p]`` to ``first_line[p + 1]``."""
+
+    table: NDArray[np.int64]
+    books: Array
+    first_line: NDArray[np.int64]
+
+
+class Queue(NamedTuple):
+    """Spikes on their way, in rings per pathway, for one thread.
+
+    ``step`` has shape (pathways, room). ``bounds`` has shape (pathways, 3): the oldest spike that is
+    still due, the first whose shortest delay is not over yet, and the next free place, counted from
+    the begin of the simulation. ``row`` and ``end``, shape (lines, room), say where the spike's
+    synapses are: those that arrive in step t are, relative to ``row``, from ``ends[end + t]`` to
+    ``ends[end + t + 1]``.
+    """
+
+    step: NDArray[np.int64]
+    bounds: NDArray[np.int64]
+    row: NDArray[np.int64]
+    end: NDArray[np.int64]
+
+
+class Exchange(NamedTuple):
+    """What threads tell each other: the spikes of a slice of steps.
+
+    ``sources[i, ends[i, s] : ends[i, s + 1]]`` are those of thread i in step s of the slice.
+    """
+
+    sources: NDArray[np.int32]
+    ends: NDArray[np.int64]
+    barrier: NDArray[np.int64]
+
+
+@njit(cache=True, nogil=True)
+def simulate(  # type: ignore[no-untyped-def]
+    thread,
+    first_step,
+    n_steps,
+    resume,
+    sources,
+    exchange,
+    neurons,
+    drives,
+    lines,
+    queue,
+    synapses,
+    values,
+    rules,
+):
+    """Simulate the steps of a slice; returns how many were completed.
+
+    Fewer are when the queue has too little room; then call again with a larger one and with
+    ``resume`` as returned, otherwise -1. All threads of a simulation return the same. ``values`` is
+    how many values of a weight are told by place.
+    """
+    n_threads = exchange.sources.shape[0]
+    words = np.empty(2 * (CHUNK // GROUP + 1), np.uint64)
+    counts = np.empty(CHUNK, np.uint16)
+    spiking = np.zeros(CHUNK, np.uint8)
+    gathered = np.empty((values, GATHERED + READ_AHEAD), np.uint16)
+    collected = np.empty(exchange.sources.size + len(sources.given_step), np.int32)
+    inputs = _inputs(neurons.currents, neurons.arrived)
+    begin = max(resume, 0)
+    given = np.searchsorted(sources.given_step, first_step + begin)
+    for s in range(begin, n_steps):
+        t = first_step + s
+        if s != resume:
+            _update(thread, s, neurons, rules, spiking, exchange)
+            _advance_bounds(t, sources, queue)
+            _deliver(t, lines, queue, synapses, values, gathered, inputs)
+            _add_poisson_input(t, drives, words, counts, inputs)
+            if n_threads > 1:
+                _wait(exchange.barrier, n_threads)
+        n, given_end = _collect(s, t, given, sources, exchange, collected)
+        if not _enqueue(t, collected[:n], sources, lines, queue, synapses, values):
+            return s
+        given = given_end
+    return n_steps
+
+
+# --- Threads ---
+
+SPINS_BEFORE_YIELDING = 2000
+"""A few microseconds: longer than a balanced partner needs, shorter than a time slice."""
+
+_sched_yield = types.ExternalFunction("sched_yield", types.int32())
+
+
+@intrinsic
+def _add(context, array, amount):  # type: ignore[no-untyped-def]
+    """Add to the first item of an int64 array, atomically."""
+
+    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        pointer = context.make_array(signature.args[0])(context, builder, arguments[0]).data
+        return builder.atomic_rmw("add", pointer, arguments[1], "seq_cst")
+
+    return types.int64(array, types.int64), generate
+
+
+@intrinsic
+def _load(context, array):  # type: ignore[no-untyped-def]
+    """The first item of an int64 array, as other threads have left it."""
+
+    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        pointer = context.make_array(signature.args[0])(context, builder, arguments[0]).data
+        return builder.load_atomic(pointer, "seq_cst", 8)
+
+    return types.int64(array), generate
+
+
+@intrinsic
+def _prefetch(context, array, index):  # type: ignore[no-untyped-def]
+    """Ask the processor to bring an item of an array into its cache, for reading."""
+
+    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        data = context.make_array(signature.args[0])(context, builder, arguments[0]).data
+        pointer = builder.bitcast(builder.gep(data, [arguments[1]]), cgutils.voidptr_t)
+        integer = ir.IntType(32)
+        function = cgutils.get_or_insert_function(
+            builder.module,
+            ir.FunctionType(ir.VoidType(), [cgutils.voidptr_t, integer, integer, integer]),
+            "llvm.prefetch.p0i8",
+        )
+        builder.call(function, [pointer, integer(0), integer(3), integer(1)])
+        return context.get_dummy_value()
+
+    return types.void(array, types.int64), generate
+
+
+@intrinsic
+def _copy(context, rows, row, at, source, begin):  # type: ignore[no-untyped-def]
+    """Copy ``COPIED`` items of an array into a row of another, in a few instructions."""
+
+    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        items = ir.VectorType(context.get_data_type(source.dtype), COPIED)
+        target = context.make_array(rows)(context, builder, arguments[0])
+        width = builder.extract_value(target.shape, 1)
+        index = builder.add(builder.mul(arguments[1], width), arguments[2])
+        to = builder.bitcast(builder.gep(target.data, [index]), items.as_pointer())
+        data = context.make_array(source)(context, builder, arguments[3]).data
+        place = builder.bitcast(builder.gep(data, [arguments[4]]), items.as_pointer())
+        builder.store(builder.load(place, align=2), to, align=2)
+        return context.get_dummy_value()
+
+    return types.void(rows, types.int64, types.int64, source, types.int64), generate
+
+
+@njit(cache=True, nogil=True)
+def _wait(barrier, n_threads):  # type: ignore[no-untyped-def]
+    """Wait until ``n_threads`` threads have come here; ``barrier`` is an int64 array of one zero.
+
+    Spins, and gives way to others when that takes long, as it does on a busy machine.
+    """
+    arrived = _add(barrier, 1) + 1
+    goal = (arrived + n_threads - 1) // n_threads * n_threads
+    spins = 0
+    while _load(barrier) < goal:
+        spins += 1
+        if spins > SPINS_BEFORE_YIELDING:
+            _sched_yield()
+
+
+# --- Synapses ---
+
+
+@njit(cache=True, nogil=True)
+def _advance_bounds(t, sources, queue):  # type: ignore[no-untyped-def]
+    """Move on to the spikes that are due in step ``t``."""
+    mask = queue.step.shape[1] - 1
+    for p in range(len(queue.bounds)):
+        oldest, waiting, free = queue.bounds[p]
+        while oldest < free and t - queue.step[p, oldest & mask] > sources.longest[p]:
+            oldest += 1
+        while waiting < free and t - queue.step[p, waiting & mask] >= sources.shortest[p]:
+            waiting += 1
+        queue.bounds[p, 0] = oldest
+        queue.bounds[p, 1] = waiting
+
+
+@njit(cache=True, nogil=True)
+def _deliver(t, lines, queue, synapses, values, gathered, inputs):  # type: ignore[no-untyped-def]
+    """Add the weights of all synapses that act in step ``t`` to their targets' input."""
+    beside = len(synapses.numbers) + len(synapses.integers) + len(synapses.codes)
+    counts = np.empty(values, np.int64)
+    for line in range(len(lines.table)):
+        pathway, receptor, first = lines.table[line, 0], lines.table[line, 4], lines.table[line, 5]
+        due = queue.bounds[pathway, 0], queue.bounds[pathway, 1]
+        book, rows, ends = lines.books[line], queue.row[line], queue.end[line]
+        target_input = inputs[receptor, first:]
+        if beside:
+            _add_numbers(t, due, rows, ends, synapses, book, target_input)
+            continue
+        # batches of a fixed size keep the order of summation the same for any number of threads
+        for begin in range(due[0], due[1], BATCH):
+            batch = begin, min(begin + BATCH, due[1]), due[1]
+            _add_batch(
+                t * values, batch, rows, ends, synapses, book, gathered, counts, target_input
+            )
+
+
+@njit(cache=True, nogil=True)
+def _add_batch(t, batch, rows, row_ends, synapses, book, gathered, counts, target_input):  # type: ignore[no-untyped-def]
+    """Deliver the synapses of a batch of spikes, value by value, spike by spike.
+
+    ``batch`` is its begin and end in the queue, and the end of all that are due.
+    """
+    ends, targets = synapses.ends, synapses.targets
+    mask = len(rows) - 1
+    room = gathered.shape[1] - READ_AHEAD
+    counts[:] = 0
+    fits = True
+    for e in range(batch[0], batch[1]):
+        # memory is slow to answer: ask early
+        if e + 2 * AHEAD < batch[2]:
+            _prefetch(ends, row_ends[(e + 2 * AHEAD) & mask] + t)
+            i = (e + AHEAD) & mask
+            wanted = rows[i] + np.int64(ends[row_ends[i] + t])
+            _prefetch(targets, wanted)
+            _prefetch(targets, wanted + COPIED)
+        i = e & mask
+        at = row_ends[i] + t
+        begin = rows[i] + np.int64(ends[at])
+        for value in range(len(counts)):
+            end = rows[i] + np.int64(ends[at + value + 1])
+            n, size = counts[value], end - begin
+            if n + size > room:
+                fits = False
+                break
+            _copy(gathered, value, n, targets, begin)
+            if size > COPIED:
+                for k in range(COPIED, size, COPIED):
+                    _copy(gathered, value, n + k, targets, begin + k)
+            counts[value] = n + size
+            begin = end
+        # what comes next in this row is wanted in the next step
+        _prefetch(targets, begin + COPIED)
+        _prefetch(targets, begin + 2 * COPIED)
+    for value in range(len(counts)):
+        weight = book[value]
+        if fits:
+            for target in gathered[value, : counts[value]]:
+                target_input[target] += weight
+            continue
+        for e in range(batch[0], batch[1]):
+            i = e & mask
+            at = row_ends[i] + t + value
+            for target in targets[rows[i] + np.int64(ends[at]) : rows[i] + np.int64(ends[at + 1])]:
+                target_input[target] += weight
+
+
+@njit(cache=True, nogil=True)
+def _add_numbers(t, due, rows, row_ends, synapses, book, target_input):  # type: ignore[no-untyped-def]
+    """Deliver a line whose weights stand beside the targets."""
+    ends, targets = synapses.ends, synapses.targets
+    mask = len(rows) - 1
+    n_synapses = len(targets) - READ_AHEAD
+    for e in range(due[0], due[1]):
+        i = e & mask
+        at = row_ends[i] + t
+        begin = np.uint64(rows[i] + np.int64(ends[at]))
+        end = np.uint64(rows[i] + np.int64(ends[at + 1]))
+        _prefetch(targets, np.int64(end) + COPIED)
+        if len(synapses.numbers):
+            _prefetch(synapses.numbers, np.int64(end) + COPIED // 2)
+            for k in range(begin, end):
+                target_input[targets[k]] += synapses.numbers[k]
+        elif len(synapses.integers):
+            for k in range(begin, end):
+                target_input[targets[k]] += synapses.integers[k] * book[0]
+        elif len(synapses.codes) == n_synapses:
+            for k in range(begin, end):
+                target_input[targets[k]] += book[synapses.codes[k]]
+        else:
+            for k in range(begin, end):
+                pair = synapses.codes[k >> np.uint64(1)]
+                code = (pair >> np.uint8((k & np.uint64(1)) << np.uint64(2))) & np.uint8(15)
+                target_input[targets[k]] += book[code]
+
+
+@njit(cache=True, nogil=True)
+def _enqueue(t, spikes, sources, lines, queue, synapses, values):  # type: ignore[no-untyped-def]
+    """Put the spikes of step ``t`` into the queue; False, and nothing is done, without room."""
+    room = queue.step.shape[1]
+    for p in range(len(queue.bounds)):
+        if queue.bounds[p, 2] + len(spikes) - queue.bounds[p, 0] > room:
+            return False
+    for spike in spikes:
+        population = sources.population[spike]
+        row = spike - sources.first_source[population]
+        for p in range(sources.first_pathway[population], sources.first_pathway[population + 1]):
+            i = queue.bounds[p, 2] & (room - 1)
+            queue.bounds[p, 2] += 1
+            queue.step[p, i] = t
+            for line in range(lines.first_line[p], lines.first_line[p + 1]):
+                _, first_row, first_end, width, _, _ = lines.table[line]
+                queue.row[line, i] = synapses.row_start[first_row + row]
+                queue.end[line, i] = first_end + row * width - (sources.shortest[p] + t) * values
+    return True
+
+
+# --- Poisson input ---
+
+
+@njit(cache=True, nogil=True)
+def _draw(key, t, first_group, words):  # type: ignore[no-untyped-def]
+    """Random words of groups of eight neurons in step ``t``, two for each group."""
+    step, k0, k1 = np.uint64(t), np.uint64(key[0]), np.uint64(key[1])
+    c2, c3 = np.uint64(key[2]), np.uint64(key[3])
+    for g in range(len(words) // 2):
+        words[2 * g], words[2 * g + 1] = philox(np.uint64(first_group + g), step, c2, c3, k0, k1)
+
+
+@njit(cache=True, nogil=True)
+def _add_poisson_input(t, tables, words, counts, inputs):  # type: ignore[no-untyped-def]
+    """Add what arrives at the end of step ``t`` to ``inputs``, shape (2, neurons of the thread).
+
+    ``words`` (uint64, room for a chunk of 16-bit numbers and one group more) and ``counts`` (uint16,
+    as long as a chunk) are room to work.
+    """
+    numbers = words.view(np.uint16)
+    chunk = len(counts)
+    dither = np.empty(2, np.uint64)
+    for r in range(len(tables.runs)):
+        first, last, drive, number, begin, end, receptor, start, stop = tables.runs[r]
+        if t < start or t >= stop:
+            continue
+        key, weight = tables.keys[drive], tables.weights[r]
+        _draw(key, t, NO_GROUP, dither)
+        offset = (dither[0] >> np.uint64(11)) * 2.0**-53
+        for low in range(first, last, chunk):
+            size = min(chunk, last - low)
+            group = (number + low - first) // GROUP
+            skipped = (number + low - first) % GROUP
+            _draw(key, t, group, words[: 2 * ((skipped + size + GROUP - 1) // GROUP)])
+            u, n = numbers[skipped : skipped + size], counts[:size]
+            n[:] = 0
+            for k in range(begin, end):
+                level = np.int64(tables.tails[k] * LEVELS + offset)
+                if level == 0:
+                    break
+                if level >= LEVELS:
+                    for j in range(size):
+                        n[j] += np.uint16(1)
+                else:
+                    limit = np.uint16(level)
+                    for j in range(size):
+                        n[j] += np.uint16(u[j] < limit)
+            row = inputs[receptor, low : low + size]
+            for j in range(size):
+                row[j] += weight * row.dtype.type(n[j])
+
+
+# --- Neurons ---
+
+
+@njit(cache=True, nogil=True, forceinline=True)
+def _product(x, c, rules):  # type: ignore[no-untyped-def]
+    """A fixed-point number times a propagator."""
+    exact = np.int64(x) * np.int64(c)
+    return (exact + rules[1] + ((exact >> 63) & rules[2])) >> rules[0]
+
+
+@njit(cache=True, nogil=True, forceinline=True)
+def _bounded(x, rules):  # type: ignore[no-untyped-def]
+    """A fixed-point sum, saturated or wrapped."""
+    # one of the two does nothing; without a branch the loop can be vectorised
+    wrapped = (x << rules[5]) >> rules[5]
+    return min(max(wrapped, rules[3]), rules[4])
+
+
+# integers are fixed point; which variant is meant is decided by type, when code is compiled
+
+
+def _advance(v, i_e, i_i, p_m, p_e, p_i, p_0, rules):  # type: ignore[no-untyped-def]
+    """V after one step of a neuron that is not refractory."""
+    raise NotImplementedError("compiled code only")
+
+
+@overload(_advance, jit_options={"forceinline": True})
+def _advance_overload(v, i_e, i_i, p_m, p_e, p_i, p_0, rules):  # type: ignore[no-untyped-def]
+    if not isinstance(v, types.Integer):
+        return lambda v, i_e, i_i, p_m, p_e, p_i, p_0, rules: v * p_m + i_e * p_e + i_i * p_i + p_0
+
+    def fixed(v, i_e, i_i, p_m, p_e, p_i, p_0, rules):  # type: ignore[no-untyped-def]
+        total = _product(v, p_m, rules) + _product(i_e, p_e, rules) + _product(i_i, p_i, rules)
+        return _bounded(total + p_0, rules)
+
+    return fixed
+
+
+def _decay(i, d, rules):  # type: ignore[no-untyped-def]
+    """A synaptic current after one step."""
+    raise NotImplementedError("compiled code only")
+
+
+@overload(_decay, jit_options={"forceinline": True})
+def _decay_overload(i, d, rules):  # type: ignore[no-untyped-def]
+    if not isinstance(i, types.Integer):
+        return lambda i, d, rules: i * d
+
+    def fixed(i, d, rules):  # type: ignore[no-untyped-def]
+        return _product(i, d, rules)
+
+    return fixed
+
+
+def _take(i, arrived, j, rules):  # type: ignore[no-untyped-def]
+    """A synaptic current with the input that has arrived at its neuron, which is then used up."""
+    raise NotImplementedError("compiled code only")
+
+
+@overload(_take, jit_options={"forceinline": True})
+def _take_overload(i, arrived, j, rules):  # type: ignore[no-untyped-def]
+    if i is types.float32:  # was added to the current itself
+        return lambda i, arrived, j, rules: i
+
+    if isinstance(i, types.Integer):
+
+        def fixed(i, arrived, j, rules):  # type: ignore[no-untyped-def]
+            total = _bounded(i + arrived[j], rules)
+            arrived[j] = 0
+            return total
+
+        return fixed
+
+    def double(i, arrived, j, rules):  # type: ignore[no-untyped-def]
+        total = i + arrived[j]
+        arrived[j] = 0
+        return total
+
+    return double
+
+
+def _inputs(currents, arrived):  # type: ignore[no-untyped-def]
+    """Where input is added."""
+    raise NotImplementedError("compiled code only")
+
+
+@overload(_inputs, jit_options={"forceinline": True})
+def _inputs_overload(currents, arrived):  # type: ignore[no-untyped-def]
+    if currents.dtype is types.float32:
+        return lambda currents, arrived: currents
+    return lambda currents, arrived: arrived
+
+
+@njit(cache=True, nogil=True)
+def _update(thread, s, neurons, rules, spiking, exchange):  # type: ignore[no-untyped-def]
+    """One step of all neurons of a thread, whose spikes are published as those of step ``s``."""
+    published = exchange.ends[thread, s]
+    for part in range(len(neurons.parts)):
+        first, last, source, column, own = neurons.parts[part]
+        for low in range(first, last, CHUNK):
+            high = min(low + CHUNK, last)
+            if own:
+                c = column + low - first
+                n_spikes = _update_varied(low, high, c, neurons, rules, spiking)
+            else:
+                n_spikes = _update_uniform(low, high, column, neurons, rules, spiking)
+            j = 0
+            while n_spikes:
+                if spiking[j]:
+                    exchange.sources[thread, published] = source + low - first + j
+                    published += 1
+                    n_spikes -= 1
+                j += 1
+    exchange.ends[thread, s + 1] = published
+
+
+@njit(cache=True, nogil=True)
+def _update_uniform(low, high, column, neurons, rules, spiking):  # type: ignore[no-untyped-def]
+    """Neurons ``low`` to ``high``, which share their coefficients."""
+    p_m, p_e, p_i, p_0, d_e, d_i, threshold, reset = (
+        neurons.coefficients[0, column],
+        neurons.coefficients[1, column],
+        neurons.coefficients[2, column],
+        neurons.coefficients[3, column],
+        neurons.coefficients[4, column],
+        neurons.coefficients[5, column],
+        neurons.coefficients[6, column],
+        neurons.coefficients[7, column],
+    )
+    held_steps = neurons.refractory_steps[column]
+    v, held = neurons.v[low:high], neurons.refractory[low:high]
+    i_e, i_i = neurons.currents[0, low:high], neurons.currents[1, low:high]
+    from_e, from_i = neurons.arrived[0, low:high], neurons.arrived[1, low:high]
+    n_spikes = 0
+    for j in range(len(v)):
+        e, i = _take(i_e[j], from_e, j, rules), _take(i_i[j], from_i, j, rules)
+        moved = _advance(v[j], e, i, p_m, p_e, p_i, p_0, rules)
+        moved = v[j] if held[j] else moved
+        i_e[j], i_i[j] = _decay(e, d_e, rules), _decay(i, d_i, rules)
+        spike = moved >= threshold
+        v[j] = reset if spike else moved
+        held[j] = held_steps if spike else max(held[j] - 1, 0)
+        spiking[j] = spike
+        n_spikes += spike
+    return n_spikes
+
+
+@njit(cache=True, nogil=True)
+def _update_varied(low, high, column, neurons, rules, spiking):  # type: ignore[no-untyped-def]
+    """Neurons ``low`` to ``high``, each with a column of coefficients, from ``column`` on."""
+    columns = neurons.coefficients[:, column : column + high - low]
+    held_steps = neurons.refractory_steps[column : column + high - low]
+    v, held = neurons.v[low:high], neurons.refractory[low:high]
+    i_e, i_i = neurons.currents[0, low:high], neurons.currents[1, low:high]
+    from_e, from_i = neurons.arrived[0, low:high], neurons.arrived[1, low:high]
+    n_spikes = 0
+    for j in range(len(v)):
+        e, i = _take(i_e[j], from_e, j, rules), _take(i_i[j], from_i, j, rules)
+        moved = _advance(
+            v[j], e, i, columns[0, j], columns[1, j], columns[2, j], columns[3, j], rules
+        )
+        moved = v[j] if held[j] else moved
+        i_e[j], i_i[j] = _decay(e, columns[4, j], rules), _decay(i, columns[5, j], rules)
+        spike = moved >= columns[6, j]
+        v[j] = columns[7, j] if spike else moved
+        held[j] = held_steps[j] if spike else max(held[j] - 1, 0)
+        spiking[j] = spike
+        n_spikes += spike
+    return n_spikes
+
+
+@njit(cache=True, nogil=True)
+def _collect(s, t, given, sources, exchange, collected):  # type: ignore[no-untyped-def]
+    """All spikes of a step, sorted by source, and the first of the given ones after it."""
+    n = 0
+    for thread in range(exchange.sources.shape[0]):
+        for k in range(exchange.ends[thread, s], exchange.ends[thread, s + 1]):
+            collected[n] = exchange.sources[thread, k]
+            n += 1
+    while given < len(sources.given_step) and sources.given_step[given] == t:
+        collected[n] = sources.given_source[given]
+        n += 1
+        given += 1
+    if n < 64:
+        for k in range(1, n):
+            item = collected[k]
+            j = k
+            while j and collected[j - 1] > item:
+                collected[j] = collected[j - 1]
+                j -= 1
+            collected[j] = item
+    else:
+        collected[:n] = np.sort(collected[:n])
+    return n, given
+
+
+@njit(cache=True, nogil=True)
+def _enqueue(t, spikes, sources, lines, queue, synapses, values):  # type: ignore[no-untyped-def]
+    """Put the spikes of step ``t`` into the queue; False, and nothing is done, without room."""
+    room = queue.step.shape[1]
+    for p in range(len(queue.bounds)):
+        if queue.bounds[p, 2] + len(spikes) - queue.bounds[p, 0] > room:
+            return False
+    for spike in spikes:
+        population = sources.population[spike]
+        row = spike - sources.first_source[population]
+        for p in range(sources.first_pathway[population], sources.first_pathway[population + 1]):
+            i = queue.bounds[p, 2] & (room - 1)
+            queue.bounds[p, 2] += 1
+            queue.step[p, i] = t
+            for line in range(lines.first_line[p], lines.first_line[p + 1]):
+                _, first_row, first_end, width, _, _ = lines.table[line]
+                queue.row[line, i] = synapses.row_start[first_row + row]
+                queue.end[line, i] = first_end + row * width - (sources.shortest[p] + t) * values
+    return True
