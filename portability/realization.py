@@ -231,7 +231,7 @@ class Levels(NamedTuple):
         """Find the thresholds of a function of uniform numbers by bisection."""
 
         def at(bits: NDArray[np.uint64]) -> NDArray[np.int64]:
-            return np.asarray(function((bits + 0.5) * 2.0**-53), np.int64)
+            return function((bits.astype(np.float64) + 0.5) * 2.0**-53)
 
         # the very last number is rounded to 1, where a quantile may be infinite
         last = 2**53 - 2

@@ -323,8 +323,9 @@ def _check_formats(study: Study) -> None:
         try:
             return number_format(name).name
         except RequestError as error:
-            bins = re.sub(r".*?([0-9]*)$", r"\1", name) or "N"
-            hint = similar(name, (f.replace("N", bins) for f in FORMATS))
+            bins = re.match(r"[a-z]*-?([0-9]+)", name)
+            weights = (f.replace("N", bins[1] if bins else "N") for f in FORMATS)
+            hint = similar(name, (f for f in weights if "I.F" not in f))
             raise RequestError(f"{study.file}: {key}: {error}{hint}") from None
 
     reference = (study.reference.backend, known("reference.format", study.reference.format))

@@ -316,9 +316,11 @@ def _sweeps(
     """Pictures of KS against bins, for every backend with a scheme at enough numbers of bins."""
     found: dict[str, dict[str, dict[int, Sequence[figures.Score]]]] = {}
     for entry in candidates:
-        match = re.fullmatch(r"(naive|moments)-([1-9]\d*)", entry["format"])
+        match = re.fullmatch(r"(naive|moments)-([1-9]\d*)(/.*)?", entry["format"])
         if match and entry.get("scores"):
-            schemes = found.setdefault(entry["backend"], {})
+            # a sweep varies nothing but the weights
+            where = " ".join((entry["backend"], (match[3] or "").removeprefix("/"))).rstrip()
+            schemes = found.setdefault(where, {})
             schemes.setdefault(match[1], {})[int(match[2])] = entry["scores"]
     sweeps = []
     for backend, schemes in found.items():

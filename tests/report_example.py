@@ -252,6 +252,7 @@ def _cost(simulate: float) -> dict[str, Any]:
         "realtime_factor": simulate,
         "peak_rss_bytes": 1.43e9,
         "bytes_per_synapse": 48.2,
+        "bytes_per_synapse_allocated": None,
         "threads": 2,
     }
 

@@ -155,7 +155,7 @@ def test_pictures_have_words_and_name_what_deviates(page: _Parsed) -> None:
 
 def test_missing_values_are_dashes(page: _Parsed) -> None:
     assert not re.search(r"\b(nan|NaN|None|null|Undefined)\b", page.text)
-    assert re.search(r"brian2 float32 – – – – – – 0 of 5", page.text)  # noqa: RUF001
+    assert re.search(r"brian2 float32 – – – – – – – 0 of 5", page.text)  # noqa: RUF001
 
 
 def test_file_is_small_and_self_contained(report: Path, page: _Parsed) -> None:

@@ -98,8 +98,8 @@ def check(network: Network, number_format: NumberFormat, timestep: float) -> lis
 
 def building() -> str:
     """What building does: the first run on a machine compiles."""
-    folder = Path(engine.simulate.stats.cache_path)
-    compiled = any(folder.glob("engine.simulate-*.nbi"))
+    folder = engine.simulate.stats.cache_path
+    compiled = folder is not None and any(Path(folder).glob("engine.simulate-*.nbi"))
     return "building" if compiled else "compiling (once, for about a minute) and building"
 
 

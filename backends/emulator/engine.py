@@ -156,7 +156,7 @@ class Exchange(NamedTuple):
 
 
 @njit(cache=True, nogil=True)
-def simulate(  # type: ignore[no-untyped-def]
+def simulate(
     thread,
     first_step,
     n_steps,
@@ -211,10 +211,10 @@ _sched_yield = types.ExternalFunction("sched_yield", types.int32())
 
 
 @intrinsic
-def _add(context, array, amount):  # type: ignore[no-untyped-def]
+def _add(context, array, amount):
     """Add to the first item of an int64 array, atomically."""
 
-    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+    def generate(context, builder, signature, arguments):
         pointer = context.make_array(signature.args[0])(context, builder, arguments[0]).data
         return builder.atomic_rmw("add", pointer, arguments[1], "seq_cst")
 
@@ -222,10 +222,10 @@ def _add(context, array, amount):  # type: ignore[no-untyped-def]
 
 
 @intrinsic
-def _load(context, array):  # type: ignore[no-untyped-def]
+def _load(context, array):
     """The first item of an int64 array, as other threads have left it."""
 
-    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+    def generate(context, builder, signature, arguments):
         pointer = context.make_array(signature.args[0])(context, builder, arguments[0]).data
         return builder.load_atomic(pointer, "seq_cst", 8)
 
@@ -233,10 +233,10 @@ def _load(context, array):  # type: ignore[no-untyped-def]
 
 
 @intrinsic
-def _prefetch(context, array, index):  # type: ignore[no-untyped-def]
+def _prefetch(context, array, index):
     """Ask the processor to bring an item of an array into its cache, for reading."""
 
-    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+    def generate(context, builder, signature, arguments):
         data = context.make_array(signature.args[0])(context, builder, arguments[0]).data
         pointer = builder.bitcast(builder.gep(data, [arguments[1]]), cgutils.voidptr_t)
         integer = ir.IntType(32)
@@ -252,10 +252,10 @@ def _prefetch(context, array, index):  # type: ignore[no-untyped-def]
 
 
 @intrinsic
-def _copy(context, rows, row, at, source, begin):  # type: ignore[no-untyped-def]
+def _copy(context, rows, row, at, source, begin):
     """Copy ``COPIED`` items of an array into a row of another, in a few instructions."""
 
-    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+    def generate(context, builder, signature, arguments):
         items = ir.VectorType(context.get_data_type(source.dtype), COPIED)
         target = context.make_array(rows)(context, builder, arguments[0])
         width = builder.extract_value(target.shape, 1)
@@ -270,7 +270,7 @@ def _copy(context, rows, row, at, source, begin):  # type: ignore[no-untyped-def
 
 
 @njit(cache=True, nogil=True)
-def _wait(barrier, n_threads):  # type: ignore[no-untyped-def]
+def _wait(barrier, n_threads):
     """Wait until ``n_threads`` threads have come here; ``barrier`` is an int64 array of one zero.
 
     Spins, and gives way to others when that takes long, as it does on a busy machine.
@@ -288,7 +288,7 @@ def _wait(barrier, n_threads):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def _advance_bounds(t, sources, queue):  # type: ignore[no-untyped-def]
+def _advance_bounds(t, sources, queue):
     """Move on to the spikes that are due in step ``t``."""
     mask = queue.step.shape[1] - 1
     for p in range(len(queue.bounds)):
@@ -302,7 +302,7 @@ def _advance_bounds(t, sources, queue):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def _deliver(t, lines, queue, synapses, values, gathered, inputs):  # type: ignore[no-untyped-def]
+def _deliver(t, lines, queue, synapses, values, gathered, inputs):
     """Add the weights of all synapses that act in step ``t`` to their targets' input."""
     beside = len(synapses.numbers) + len(synapses.integers) + len(synapses.codes)
     counts = np.empty(values, np.int64)
@@ -323,7 +323,7 @@ def _deliver(t, lines, queue, synapses, values, gathered, inputs):  # type: igno
 
 
 @njit(cache=True, nogil=True)
-def _add_batch(t, batch, rows, row_ends, synapses, book, gathered, counts, target_input):  # type: ignore[no-untyped-def]
+def _add_batch(t, batch, rows, row_ends, synapses, book, gathered, counts, target_input):
     """Deliver the synapses of a batch of spikes, value by value, spike by spike.
 
     ``batch`` is its begin and end in the queue, and the end of all that are due.
@@ -373,7 +373,7 @@ def _add_batch(t, batch, rows, row_ends, synapses, book, gathered, counts, targe
 
 
 @njit(cache=True, nogil=True)
-def _add_numbers(t, due, rows, row_ends, synapses, book, target_input):  # type: ignore[no-untyped-def]
+def _add_numbers(t, due, rows, row_ends, synapses, book, target_input):
     """Deliver a line whose weights stand beside the targets."""
     ends, targets = synapses.ends, synapses.targets
     mask = len(rows) - 1
@@ -402,7 +402,7 @@ def _add_numbers(t, due, rows, row_ends, synapses, book, target_input):  # type:
 
 
 @njit(cache=True, nogil=True)
-def _enqueue(t, spikes, sources, lines, queue, synapses, values):  # type: ignore[no-untyped-def]
+def _enqueue(t, spikes, sources, lines, queue, synapses, values):
     """Put the spikes of step ``t`` into the queue; False, and nothing is done, without room."""
     room = queue.step.shape[1]
     for p in range(len(queue.bounds)):
@@ -426,7 +426,7 @@ def _enqueue(t, spikes, sources, lines, queue, synapses, values):  # type: ignor
 
 
 @njit(cache=True, nogil=True)
-def _draw(key, t, first_group, words):  # type: ignore[no-untyped-def]
+def _draw(key, t, first_group, words):
     """Random words of groups of eight neurons in step ``t``, two for each group."""
     step, k0, k1 = np.uint64(t), np.uint64(key[0]), np.uint64(key[1])
     c2, c3 = np.uint64(key[2]), np.uint64(key[3])
@@ -435,7 +435,7 @@ def _draw(key, t, first_group, words):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def _add_poisson_input(t, tables, words, counts, inputs):  # type: ignore[no-untyped-def]
+def _add_poisson_input(t, tables, words, counts, inputs):
     """Add what arrives at the end of step ``t`` to ``inputs``, shape (2, neurons of the thread).
 
     ``words`` (uint64, room for a chunk of 16-bit numbers and one group more) and ``counts`` (uint16,
@@ -478,14 +478,14 @@ def _add_poisson_input(t, tables, words, counts, inputs):  # type: ignore[no-unt
 
 
 @njit(cache=True, nogil=True, forceinline=True)
-def _product(x, c, rules):  # type: ignore[no-untyped-def]
+def _product(x, c, rules):
     """A fixed-point number times a propagator."""
     exact = np.int64(x) * np.int64(c)
     return (exact + rules[1] + ((exact >> 63) & rules[2])) >> rules[0]
 
 
 @njit(cache=True, nogil=True, forceinline=True)
-def _bounded(x, rules):  # type: ignore[no-untyped-def]
+def _bounded(x, rules):
     """A fixed-point sum, saturated or wrapped."""
     # one of the two does nothing; without a branch the loop can be vectorised
     wrapped = (x << rules[5]) >> rules[5]
@@ -495,59 +495,59 @@ def _bounded(x, rules):  # type: ignore[no-untyped-def]
 # integers are fixed point; which variant is meant is decided by type, when code is compiled
 
 
-def _advance(v, i_e, i_i, p_m, p_e, p_i, p_0, rules):  # type: ignore[no-untyped-def]
+def _advance(v, i_e, i_i, p_m, p_e, p_i, p_0, rules):
     """V after one step of a neuron that is not refractory."""
     raise NotImplementedError("compiled code only")
 
 
 @overload(_advance, jit_options={"forceinline": True})
-def _advance_overload(v, i_e, i_i, p_m, p_e, p_i, p_0, rules):  # type: ignore[no-untyped-def]
+def _advance_overload(v, i_e, i_i, p_m, p_e, p_i, p_0, rules):
     if not isinstance(v, types.Integer):
         return lambda v, i_e, i_i, p_m, p_e, p_i, p_0, rules: v * p_m + i_e * p_e + i_i * p_i + p_0
 
-    def fixed(v, i_e, i_i, p_m, p_e, p_i, p_0, rules):  # type: ignore[no-untyped-def]
+    def fixed(v, i_e, i_i, p_m, p_e, p_i, p_0, rules):
         total = _product(v, p_m, rules) + _product(i_e, p_e, rules) + _product(i_i, p_i, rules)
         return _bounded(total + p_0, rules)
 
     return fixed
 
 
-def _decay(i, d, rules):  # type: ignore[no-untyped-def]
+def _decay(i, d, rules):
     """A synaptic current after one step."""
     raise NotImplementedError("compiled code only")
 
 
 @overload(_decay, jit_options={"forceinline": True})
-def _decay_overload(i, d, rules):  # type: ignore[no-untyped-def]
+def _decay_overload(i, d, rules):
     if not isinstance(i, types.Integer):
         return lambda i, d, rules: i * d
 
-    def fixed(i, d, rules):  # type: ignore[no-untyped-def]
+    def fixed(i, d, rules):
         return _product(i, d, rules)
 
     return fixed
 
 
-def _take(i, arrived, j, rules):  # type: ignore[no-untyped-def]
+def _take(i, arrived, j, rules):
     """A synaptic current with the input that has arrived at its neuron, which is then used up."""
     raise NotImplementedError("compiled code only")
 
 
 @overload(_take, jit_options={"forceinline": True})
-def _take_overload(i, arrived, j, rules):  # type: ignore[no-untyped-def]
+def _take_overload(i, arrived, j, rules):
     if i is types.float32:  # was added to the current itself
         return lambda i, arrived, j, rules: i
 
     if isinstance(i, types.Integer):
 
-        def fixed(i, arrived, j, rules):  # type: ignore[no-untyped-def]
+        def fixed(i, arrived, j, rules):
             total = _bounded(i + arrived[j], rules)
             arrived[j] = 0
             return total
 
         return fixed
 
-    def double(i, arrived, j, rules):  # type: ignore[no-untyped-def]
+    def double(i, arrived, j, rules):
         total = i + arrived[j]
         arrived[j] = 0
         return total
@@ -555,20 +555,20 @@ def _take_overload(i, arrived, j, rules):  # type: ignore[no-untyped-def]
     return double
 
 
-def _inputs(currents, arrived):  # type: ignore[no-untyped-def]
+def _inputs(currents, arrived):
     """Where input is added."""
     raise NotImplementedError("compiled code only")
 
 
 @overload(_inputs, jit_options={"forceinline": True})
-def _inputs_overload(currents, arrived):  # type: ignore[no-untyped-def]
+def _inputs_overload(currents, arrived):
     if currents.dtype is types.float32:
         return lambda currents, arrived: currents
     return lambda currents, arrived: arrived
 
 
 @njit(cache=True, nogil=True)
-def _update(thread, s, neurons, rules, spiking, exchange):  # type: ignore[no-untyped-def]
+def _update(thread, s, neurons, rules, spiking, exchange):
     """One step of all neurons of a thread, whose spikes are published as those of step ``s``."""
     published = exchange.ends[thread, s]
     for part in range(len(neurons.parts)):
@@ -591,7 +591,7 @@ def _update(thread, s, neurons, rules, spiking, exchange):  # type: ignore[no-un
 
 
 @njit(cache=True, nogil=True)
-def _update_uniform(low, high, column, neurons, rules, spiking):  # type: ignore[no-untyped-def]
+def _update_uniform(low, high, column, neurons, rules, spiking):
     """Neurons ``low`` to ``high``, which share their coefficients."""
     p_m, p_e, p_i, p_0, d_e, d_i, threshold, reset = (
         neurons.coefficients[0, column],
@@ -622,7 +622,7 @@ def _update_uniform(low, high, column, neurons, rules, spiking):  # type: ignore
 
 
 @njit(cache=True, nogil=True)
-def _update_varied(low, high, column, neurons, rules, spiking):  # type: ignore[no-untyped-def]
+def _update_varied(low, high, column, neurons, rules, spiking):
     """Neurons ``low`` to ``high``, each with a column of coefficients, from ``column`` on."""
     columns = neurons.coefficients[:, column : column + high - low]
     held_steps = neurons.refractory_steps[column : column + high - low]
@@ -646,7 +646,7 @@ def _update_varied(low, high, column, neurons, rules, spiking):  # type: ignore[
 
 
 @njit(cache=True, nogil=True)
-def _collect(s, t, given, sources, exchange, collected):  # type: ignore[no-untyped-def]
+def _collect(s, t, given, sources, exchange, collected):
     """All spikes of a step, sorted by source, and the first of the given ones after it."""
     n = 0
     for thread in range(exchange.sources.shape[0]):
@@ -668,24 +668,3 @@ def _collect(s, t, given, sources, exchange, collected):  # type: ignore[no-unty
     else:
         collected[:n] = np.sort(collected[:n])
     return n, given
-
-
-@njit(cache=True, nogil=True)
-def _enqueue(t, spikes, sources, lines, queue, synapses, values):  # type: ignore[no-untyped-def]
-    """Put the spikes of step ``t`` into the queue; False, and nothing is done, without room."""
-    room = queue.step.shape[1]
-    for p in range(len(queue.bounds)):
-        if queue.bounds[p, 2] + len(spikes) - queue.bounds[p, 0] > room:
-            return False
-    for spike in spikes:
-        population = sources.population[spike]
-        row = spike - sources.first_source[population]
-        for p in range(sources.first_pathway[population], sources.first_pathway[population + 1]):
-            i = queue.bounds[p, 2] & (room - 1)
-            queue.bounds[p, 2] += 1
-            queue.step[p, i] = t
-            for line in range(lines.first_line[p], lines.first_line[p + 1]):
-                _, first_row, first_end, width, _, _ = lines.table[line]
-                queue.row[line, i] = synapses.row_start[first_row + row]
-                queue.end[line, i] = first_end + row * width - (sources.shortest[p] + t) * values
-    return True

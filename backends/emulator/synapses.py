@@ -237,7 +237,8 @@ class CompressedSynapses:
             parallel = 0
             while projection.target in groups.setdefault((*key, parallel), {}):
                 parallel += 1
-            groups[(*key, parallel)][projection.target] = projection
+            place = (*key, parallel)
+            groups[place][projection.target] = projection
         ranges = pool.map(self._realization.delay_range, [p.label for p in connecting])
         delays = dict(zip([p.label for p in connecting], ranges, strict=True))
         pathways = []
@@ -337,23 +338,9 @@ class CompressedSynapses:
     def draw(self) -> None:
         """Draw the network into the tables."""
         # a row's number of synapses nearly always fits into 16 bits
-        for dtype in (np.uint16, np.uint32):
-            ends = self._counted(dtype)
-            if ends is None:
-                continue
-            row_start = np.empty(self._n_rows, np.int64)
-            total, largest = 0, 0
-            for line in self.lines:
-                n_rows, width = self._shape(line)
-                total, row = _set_starts(
-                    row_start[line.row : line.row + n_rows],
-                    ends[line.end : line.end + n_rows * width],
-                    width,
-                    -(-total // ALIGNMENT) * ALIGNMENT,
-                )
-                largest = max(largest, row)
-            if largest <= np.iinfo(dtype).max:
-                break
+        begins = self._begins(np.uint16) or self._begins(np.uint32)
+        assert begins is not None
+        total, row_start, ends = begins
         storage = self.storage
         integers = storage.dtype == np.int16
         numbers = storage.dtype is not None and not integers
@@ -361,7 +348,7 @@ class CompressedSynapses:
             np.zeros(total + READ_AHEAD, np.uint16),
             np.zeros((total * storage.code_bits + 7) // 8, np.uint8),
             np.zeros(total if integers else 0, np.int16),
-            np.zeros(total if numbers else 0, storage.dtype if numbers else np.float32),
+            np.zeros(total, storage.dtype) if numbers else np.zeros(0, np.float32),
             row_start,
             ends,
         )
@@ -376,9 +363,12 @@ class CompressedSynapses:
         pathway = self.pathways[line.pathway]
         return self._network.population(pathway.source).size, self.row_width(pathway)
 
-    def _counted(self, dtype: type) -> Array | None:
-        """Synapses per row, delay and value; None if a count exceeds ``dtype``."""
-        ends = np.zeros(self._n_ends, dtype)
+    def _begins(self, dtype: type[np.integer]) -> tuple[int, Array, Array] | None:
+        """All synapses, where rows begin, and where each delay and value begins within its row.
+
+        None if ``dtype`` cannot hold the latter.
+        """
+        ends: Array = np.zeros(self._n_ends, dtype)
 
         def count(index: int) -> bool:
             pathway = self.pathways[index]
@@ -390,7 +380,21 @@ class CompressedSynapses:
                     return False
             return True
 
-        return ends if all(self._each_pathway(count)) else None
+        if not all(self._each_pathway(count)):
+            return None
+        row_start = np.empty(self._n_rows, np.int64)
+        total = 0
+        for line in self.lines:
+            n_rows, width = self._shape(line)
+            total, largest = _set_starts(
+                row_start[line.row : line.row + n_rows],
+                ends[line.end : line.end + n_rows * width],
+                width,
+                -(-total // ALIGNMENT) * ALIGNMENT,
+            )
+            if largest > np.iinfo(dtype).max:
+                return None
+        return total, row_start, ends
 
     def _fill(self, index: int) -> None:
         pathway = self.pathways[index]
@@ -545,7 +549,7 @@ class CompressedSynapses:
 
 
 @njit(cache=True, nogil=True, inline="always")
-def _at(source, delay, code, place):  # type: ignore[no-untyped-def]
+def _at(source, delay, code, place):
     """Which end of its line a synapse belongs to."""
     width, shortest, values = place
     value = np.int64(code) if values > 1 else 0
@@ -553,7 +557,7 @@ def _at(source, delay, code, place):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def _count(source, target, delay, code, place, block_of, end_of, ends):  # type: ignore[no-untyped-def]
+def _count(source, target, delay, code, place, block_of, end_of, ends):
     """Count synapses per row and place; False if a count overflows."""
     for k in range(len(source)):
         at = end_of[block_of[target[k]]] + _at(source[k], delay[k], code[k], place)
@@ -564,7 +568,7 @@ def _count(source, target, delay, code, place, block_of, end_of, ends):  # type:
 
 
 @njit(cache=True, nogil=True)
-def _set_starts(row_start, ends, width, total):  # type: ignore[no-untyped-def]
+def _set_starts(row_start, ends, width, total):
     """Turn counts into begins, the first row at ``total``.
 
     Returns where the last row ends, and the largest number of synapses in a row.
@@ -583,7 +587,7 @@ def _set_starts(row_start, ends, width, total):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def _fill(source, target, delay, code, beside, place, block_of, number_of, row_of, end_of, tables):  # type: ignore[no-untyped-def]
+def _fill(source, target, delay, code, beside, place, block_of, number_of, row_of, end_of, tables):
     """Put synapses in place; begins become ends."""
     for k in range(len(source)):
         block = block_of[target[k]]
