@@ -333,9 +333,8 @@ def poisson_counts(rate: float, n: int, n_steps: int, seed: int, first: int = 0)
     drive = PoissonDrive("d", "a", "excitatory", rate, 1e-3, 0.1)
     realization = Realization(Network((cells,), (), (drive,)), seed, 0.1)
     block = Block(0, 0, [Part("a", first, n, 0)])
-    tables = drive_tables(
-        realization, arithmetic(number_format("double"), np.empty((8, 0))), [block]
-    )
+    state = arithmetic(number_format("double"), np.empty((8, 0)))
+    tables = drive_tables(realization, state, [block], False)
     words = np.empty(2 * (engine.CHUNK // engine.GROUP + 1), np.uint64)
     counts = np.empty(engine.CHUNK, np.uint16)
     inputs = np.zeros((n_steps, 2, n - first))

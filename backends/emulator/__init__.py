@@ -100,7 +100,7 @@ def building() -> str:
     """What building does: the first run on a machine compiles."""
     folder = engine.simulate.stats.cache_path
     compiled = folder is not None and any(Path(folder).glob("engine.simulate-*.nbi"))
-    return "building" if compiled else "compiling (once, for about a minute) and building"
+    return "building" if compiled else "compiling (once, about 20 s) and building"
 
 
 def threads(network: Network, options: Mapping[str, Any]) -> int:
@@ -117,8 +117,8 @@ def estimate(
 ) -> Estimate:
     """Memory and time of one run, at an assumed 3 spikes/s per neuron.
 
-    Coefficients measured on the microcircuit at scales 0.1 to 1 on two cores. The first run on a
-    machine compiles for a minute.
+    Coefficients measured on the microcircuit at scales 0.1 to 1 on two cores. The first run of each
+    state arithmetic on a machine compiles for about 20 s.
     """
     realization = Realization(network, 0, timestep)
     synapses = sum(realization.synapse_count(p.label) for p in network.projections)
@@ -178,6 +178,7 @@ class EmulatorSimulation:
         self._format = number_format
         self._arithmetic = _arithmetic(realization, number_format)
         self._n_threads = n_threads
+        self._joint = self._arithmetic.state == np.float32 and self._currents_decay_alike()
         storage = weight_storage(network, number_format, self._arithmetic, weights)
         self._synapses = CompressedSynapses(
             realization, number_format, self._arithmetic, storage, n_threads
@@ -326,7 +327,7 @@ class EmulatorSimulation:
             np.empty((len(lines.table), FIRST_ROOM), np.int64),
             np.empty((len(lines.table), FIRST_ROOM), np.int64),
         )
-        drives = drive_tables(self._realization, self._arithmetic, blocks)
+        drives = drive_tables(self._realization, self._arithmetic, blocks, self._joint)
         return Worker(neurons, drives, lines, queue)
 
     def _neurons(self, blocks: list[Block]) -> engine.Neurons:
@@ -354,7 +355,8 @@ class EmulatorSimulation:
                 parts.append((first, first + part.size, source + part.first, columns, own))
                 columns += part.size if own else 1
                 for name, values in initial.items():
-                    state[name][first : first + part.size] = values[part.first : part.last]
+                    variable = "isyn_exc" if self._joint and name == "isyn_inh" else name
+                    state[variable][first : first + part.size] += values[part.first : part.last]
         held = np.concatenate([np.empty(0, np.int32), *refractory_steps])
         counter = np.uint16 if held.max(initial=0) < 2**16 else np.int32
         single = arithmetic.state == np.float32
@@ -366,7 +368,17 @@ class EmulatorSimulation:
             np.array(parts, np.int64).reshape(-1, 5),
             np.concatenate([np.empty((len(COEFFICIENTS), 0), arithmetic.state), *coefficients], 1),
             held.astype(counter),
+            int(self._joint),
         )
+
+    def _currents_decay_alike(self) -> bool:
+        """Whether the currents of both receptors can be one, in arithmetic that sums as it goes."""
+        drawn = (
+            self._realization.parameters(p.label)
+            for p in self._network.populations
+            if not p.is_source
+        )
+        return all(np.array_equal(d["tau_syn_E"], d["tau_syn_I"]) for d in drawn)
 
     def _initial_values(self, population: str) -> dict[str, NDArray[Any]]:
         values = self._realization.initial_values(population)
@@ -394,7 +406,7 @@ class EmulatorSimulation:
                     line.row,
                     line.end,
                     synapses.row_width(pathway),
-                    int(pathway.inhibitory),
+                    int(pathway.inhibitory and not self._joint),
                     synapses.blocks[line.block].offset,
                 )
             )

@@ -9,7 +9,9 @@ currents, integrated exactly on the grid (Rotter and Diesmann 1999, Biol. Cybern
     V >= threshold: a spike labelled t + dt, V <- V_reset, refractory for tau_refrac / dt steps
 
 In floating point the propagators and the order of the operations are NEST's, in NEST's units (mV,
-pA, pF), so that equal input gives equal bits in double precision.
+pA, pF), so that equal input gives equal bits in double precision. In single precision, input is
+added to the currents one by one, and the two currents are one where their time constants agree:
+less memory has to pass through the processor.
 
 In fixed point, currents are in nA and voltages in mV, as in PyNN. Propagators are 32-bit words with
 as many fraction bits as the largest of them leaves, 31 when all are below 1. Every product is exact

@@ -33,9 +33,9 @@ LABEL_AFTER_START = 2
 
 
 def drive_tables(
-    realization: Realization, arithmetic: Arithmetic, blocks: list[Block]
+    realization: Realization, arithmetic: Arithmetic, blocks: list[Block], joint: bool
 ) -> DriveTables:
-    """The tables of the thread that owns ``blocks``."""
+    """The tables of the thread that owns ``blocks``; with ``joint``, both receptors are the first."""
     runs: list[tuple[int, ...]] = []
     weights: list[Any] = []
     tails: list[float] = []
@@ -75,7 +75,7 @@ def drive_tables(
                             number,
                             i,
                             *tails_of[mean[i]],
-                            int(drive.receptor == "inhibitory"),
+                            int(drive.receptor == "inhibitory" and not joint),
                             int(begin[i]),
                             int(end[i]),
                         )

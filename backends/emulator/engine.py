@@ -7,15 +7,15 @@ from (t - 1) dt to t dt, a thread
 2. delivers what arrives at the end of the step: the synapses with delay d of the sources with a
    spike labelled t - d. Everything is added to the input of this one step, which stays in the
    cache; a spike's synapses are sorted by delay, so each step takes the next few of them. They are
-   first gathered into one array: copying a few words at a time without asking how many are wanted
-   keeps the processor from guessing, and lets it wait for many of them at once;
+   first gathered into one array: copying a few at a time without asking how many are wanted keeps
+   the processor from guessing, and lets it wait for many of them at once;
 3. adds Poisson input;
 4. waits for the other threads, and takes note of all spikes of the step, in the order of the
    sources' numbers.
 
 A neuron's input is summed in an order that does not depend on the number of threads: by pathway,
-age of the spike (oldest first), source, and order of drawing. So spikes are the same for any number
-of threads.
+batch of spikes (oldest first), value of the weight, spike, and order of drawing. So spikes are the
+same for any number of threads.
 
 All compiled code that takes part in a step is in this file (but the random generator, which is a
 published algorithm): Numba keeps compiled code on disk for as long as the file of the outermost
@@ -49,7 +49,6 @@ NO_GROUP = 2**32 - 1
 
 CHUNK = 1024
 """Neurons that are updated together: their input and their spikes stay in the L1 cache."""
-
 
 BATCH = 32
 """Spikes whose synapses are gathered before they are added."""
@@ -101,12 +100,12 @@ class Sources(NamedTuple):
 class Neurons(NamedTuple):
     """Neurons of one thread, by their number in the thread.
 
-    ``currents`` has shape (2, n), by receptor. ``arrived``, of the same shape, is the input of the
-    last step, which is summed before it is added to the currents; in single precision it is added
-    right away, and ``arrived`` has shape (2, 0). ``refractory`` counts the steps for which a neuron
-    still is. ``parts`` has one row per part: first and last neuron,
-    source number of the first, first column of its coefficients, and 1 if every neuron has a column
-    of its own, 0 if they share it.
+    ``currents`` has shape (2, n), by receptor; with ``joint`` 1, both are one, the first. ``arrived``,
+    of the same shape, is the input of the last step, which is summed before it is added to the
+    currents; in single precision it is added right away, and ``arrived`` has shape (2, 0).
+    ``refractory`` counts the steps for which a neuron still is. ``parts`` has one row per part: first
+    and last neuron, source number of the first, first column of its coefficients, and 1 if every
+    neuron has a column of its own, 0 if they share it.
     """
 
     v: Array
@@ -115,7 +114,8 @@ class Neurons(NamedTuple):
     refractory: Array
     parts: NDArray[np.int64]
     coefficients: Array
-    refractory_steps: NDArray[np.int32]
+    refractory_steps: Array
+    joint: int
 
 
 class Lines(NamedTuple):
@@ -134,8 +134,8 @@ class Queue(NamedTuple):
     ``step`` has shape (pathways, room). ``bounds`` has shape (pathways, 3): the oldest spike that is
     still due, the first whose shortest delay is not over yet, and the next free place, counted from
     the begin of the simulation. ``row`` and ``end``, shape (lines, room), say where the spike's
-    synapses are: those that arrive in step t are, relative to ``row``, from ``ends[end + t]`` to
-    ``ends[end + t + 1]``.
+    synapses are: those with value c that arrive in step t are, relative to ``row``, from ``ends[i]``
+    to ``ends[i + 1]``, where i = end + t * values + c.
     """
 
     step: NDArray[np.int64]
@@ -605,7 +605,9 @@ def _update_uniform(low, high, column, neurons, rules, spiking):
     )
     held_steps = neurons.refractory_steps[column]
     v, held = neurons.v[low:high], neurons.refractory[low:high]
-    i_e, i_i = neurons.currents[0, low:high], neurons.currents[1, low:high]
+    # a current that is not used is always the same few, which stay in the cache
+    low_i = 0 if neurons.joint else low
+    i_e, i_i = neurons.currents[0, low:high], neurons.currents[1, low_i : low_i + high - low]
     from_e, from_i = neurons.arrived[0, low:high], neurons.arrived[1, low:high]
     n_spikes = 0
     for j in range(len(v)):
@@ -627,7 +629,9 @@ def _update_varied(low, high, column, neurons, rules, spiking):
     columns = neurons.coefficients[:, column : column + high - low]
     held_steps = neurons.refractory_steps[column : column + high - low]
     v, held = neurons.v[low:high], neurons.refractory[low:high]
-    i_e, i_i = neurons.currents[0, low:high], neurons.currents[1, low:high]
+    # a current that is not used is always the same few, which stay in the cache
+    low_i = 0 if neurons.joint else low
+    i_e, i_i = neurons.currents[0, low:high], neurons.currents[1, low_i : low_i + high - low]
     from_e, from_i = neurons.arrived[0, low:high], neurons.arrived[1, low:high]
     n_spikes = 0
     for j in range(len(v)):
