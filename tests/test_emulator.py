@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import importlib.util
+import os
+import subprocess
+import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from fractions import Fraction
@@ -463,3 +466,48 @@ def test_interruption_ends_at_the_next_report() -> None:
     with pytest.raises(KeyboardInterrupt):
         simulation.run(10**9, interrupt)
     assert 0 < reported[0] < 0.5
+
+
+def test_a_thread_that_fails_does_not_leave_the_others_waiting(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    simulation = emulator.simulation(
+        Realization(synchronous(10), 1, 0.1),
+        number_format("double"),
+        {"threads": 3, "weights": "auto"},
+    )
+    compiled = engine.simulate
+
+    def fail_in_one(thread: int, *arguments: Any) -> int:
+        if thread == 1:
+            raise MemoryError("no room")
+        return compiled(thread, *arguments)
+
+    monkeypatch.setattr(engine, "simulate", fail_in_one)
+    with pytest.raises(MemoryError, match="no room"):
+        simulation.run(100, lambda fraction: None)
+
+
+def test_the_first_start_says_that_it_compiles(tmp_path: Path) -> None:
+    program = """
+from pathlib import Path
+from portability.backends import emulator
+from portability.network import Network, Population
+from portability.precision import number_format
+from portability.realization import Realization
+print(emulator.building())
+network = Network((Population("a", 1, "SpikeSourceArray", {}, spike_times=([1.0],)),), ())
+emulator.simulation(
+    Realization(network, 1, 0.1), number_format("float32"), {"threads": 1, "weights": "auto"}
+)
+print(emulator.building())
+"""
+    said = subprocess.run(
+        [sys.executable, "-c", program],
+        env={**os.environ, "NUMBA_CACHE_DIR": str(tmp_path / "cache")},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.splitlines()
+    assert said == ["compiling (once, about 20 s) and building", "building"]

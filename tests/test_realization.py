@@ -24,7 +24,7 @@ from portability.realization import (
     Realization,
     Stream,
     Synapses,
-    _philox,
+    philox,
     quantile,
     to_steps,
 )
@@ -78,7 +78,7 @@ def test_philox_known_answers():
         ),
     ]
     for counter, key, expected in vectors:
-        words = _philox(*(np.uint64(x) for x in (*counter, *key)))
+        words = philox(*(np.uint64(x) for x in (*counter, *key)))
         assert " ".join(f"{int(w):016x}"[i : i + 8] for w in words for i in (0, 8)) == expected
 
 

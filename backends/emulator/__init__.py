@@ -24,7 +24,7 @@ from __future__ import annotations
 import importlib.metadata
 import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -195,7 +195,7 @@ class EmulatorSimulation:
         # compiles, or loads what was compiled before, which belongs to building
         workers = [self._worker(thread) for thread in range(n_threads)]
         with ThreadPoolExecutor(n_threads) as pool:
-            exchange = self._exchange(workers, 0, np.zeros(1, np.int64))
+            exchange = self._exchange(workers, 0, np.zeros(2, np.int64))
             self._simulate_slice(pool, workers, 1, 0, self._sources(0), exchange)
 
     def connections(self, projection: str) -> Synapses:
@@ -213,7 +213,7 @@ class EmulatorSimulation:
         """Simulate ``n_steps`` steps and return the spikes of the recorded populations."""
         workers = [self._worker(thread) for thread in range(self._n_threads)]
         sources = self._sources(n_steps)
-        barrier = np.zeros(1, np.int64)
+        barrier = np.zeros(2, np.int64)
         recorded: list[tuple[NDArray[np.int64], NDArray[np.int32]]] = []
         slice_steps, done = 1, 0
         with ThreadPoolExecutor(self._n_threads) as pool:
@@ -241,27 +241,33 @@ class EmulatorSimulation:
     ) -> None:
         completed = -1
         while completed < length:
-            resume = completed
-            running = [
-                pool.submit(
-                    engine.simulate,
-                    thread,
-                    first_step,
-                    length,
-                    resume,
-                    sources,
-                    exchange,
-                    worker.neurons,
-                    worker.drives,
-                    worker.lines,
-                    worker.queue,
-                    self._synapses.tables,
-                    self._synapses.storage.values,
-                    self._arithmetic.rules,
-                )
-                for thread, worker in enumerate(workers)
-            ]
-            completed = min(future.result() for future in running)
+            running = []
+            try:
+                for thread, worker in enumerate(workers):
+                    running.append(
+                        pool.submit(
+                            engine.simulate,
+                            thread,
+                            first_step,
+                            length,
+                            completed,
+                            sources,
+                            exchange,
+                            worker.neurons,
+                            worker.drives,
+                            worker.lines,
+                            worker.queue,
+                            self._synapses.tables,
+                            self._synapses.storage.values,
+                            self._arithmetic.rules,
+                        )
+                    )
+                finished, _ = wait(running, return_when=FIRST_EXCEPTION)
+                completed = min(future.result() for future in finished)
+            except BaseException:
+                # the others would wait for it forever
+                exchange.barrier[1] = 1
+                raise
             if completed < length:
                 for worker in workers:
                     worker.queue = _with_more_room(worker.queue)

@@ -147,7 +147,8 @@ class Queue(NamedTuple):
 class Exchange(NamedTuple):
     """What threads tell each other: the spikes of a slice of steps.
 
-    ``sources[i, ends[i, s] : ends[i, s + 1]]`` are those of thread i in step s of the slice.
+    ``sources[i, ends[i, s] : ends[i, s + 1]]`` are those of thread i in step s of the slice;
+    ``barrier`` is where threads wait for each other.
     """
 
     sources: NDArray[np.int32]
@@ -193,8 +194,8 @@ def simulate(
             _advance_bounds(t, sources, queue)
             _deliver(t, lines, queue, synapses, values, gathered, inputs)
             _add_poisson_input(t, drives, words, counts, inputs)
-            if n_threads > 1:
-                _wait(exchange.barrier, n_threads)
+            if n_threads > 1 and not _wait(exchange.barrier, n_threads):
+                return s
         n, given_end = _collect(s, t, given, sources, exchange, collected)
         if not _enqueue(t, collected[:n], sources, lines, queue, synapses, values):
             return s
@@ -222,14 +223,14 @@ def _add(context, array, amount):
 
 
 @intrinsic
-def _load(context, array):
-    """The first item of an int64 array, as other threads have left it."""
+def _load(context, array, index):
+    """An item of an int64 array, as other threads have left it."""
 
     def generate(context, builder, signature, arguments):
-        pointer = context.make_array(signature.args[0])(context, builder, arguments[0]).data
-        return builder.load_atomic(pointer, "seq_cst", 8)
+        data = context.make_array(signature.args[0])(context, builder, arguments[0]).data
+        return builder.load_atomic(builder.gep(data, [arguments[1]]), "seq_cst", 8)
 
-    return types.int64(array), generate
+    return types.int64(array, types.int64), generate
 
 
 @intrinsic
@@ -271,17 +272,21 @@ def _copy(context, rows, row, at, source, begin):
 
 @njit(cache=True, nogil=True)
 def _wait(barrier, n_threads):
-    """Wait until ``n_threads`` threads have come here; ``barrier`` is an int64 array of one zero.
+    """Wait until ``n_threads`` threads have come here; False if they will not.
 
+    ``barrier`` is an int64 array of two zeros; the second becomes 1 when a thread fails to come.
     Spins, and gives way to others when that takes long, as it does on a busy machine.
     """
     arrived = _add(barrier, 1) + 1
     goal = (arrived + n_threads - 1) // n_threads * n_threads
     spins = 0
-    while _load(barrier) < goal:
+    while _load(barrier, 0) < goal:
         spins += 1
         if spins > SPINS_BEFORE_YIELDING:
+            if _load(barrier, 1):
+                return False
             _sched_yield()
+    return True
 
 
 # --- Synapses ---

@@ -515,7 +515,7 @@ class CompressedSynapses:
         pathway, tables, values = self.pathways[line.pathway], self.tables, self.storage.values
         n_rows, width = self._shape(line)
         ends = tables.ends[line.end : line.end + n_rows * width].reshape(n_rows, width)
-        counts = np.diff(ends.astype(np.int64), axis=1)
+        counts: Array = np.diff(ends.astype(np.int64), axis=1)
         starts = tables.row_start[line.row : line.row + n_rows]
         per_row = counts.sum(axis=1)
         source = np.repeat(np.arange(n_rows, dtype=np.int32), per_row)
