@@ -844,13 +844,12 @@ def test_emulator_spikes_do_not_depend_on_threads(text: str) -> None:
             assert pairs(spikes[label]) == pairs(alone[label])
 
 
-@pytest.mark.parametrize("weights", ["float64", "int16"])
-def test_emulator_spikes_do_not_depend_on_how_the_same_weights_are_held(weights: str) -> None:
+def test_emulator_spikes_do_not_depend_on_how_the_same_weights_are_held() -> None:
     """A code stands for exactly the number that would be there; integers add up in any order."""
     network = _balanced_network()
     codes, numbers = (
         Simulator("emulator", weights=w).run(network, 1000, text="moments-4/s8.12").populations
-        for w in ("auto", weights)
+        for w in ("auto", "int16")
     )
     for label in codes:
         assert pairs(codes[label]) == pairs(numbers[label])
