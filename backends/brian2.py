@@ -178,7 +178,7 @@ def estimate(
     first run of a kind of model takes about 20 s more, to compile; Brian2 keeps the code on disk.
     """
     realization = Realization(network, 0, timestep)
-    synapses = sum(realization.synapse_count(p.label) for p in network.projections)
+    synapses = realization.n_synapses
     neurons = sum(p.size for p in network.populations)
     events = synapses * 3.0 * n_steps * timestep / 1000.0
     slower = 1.0 if options["codegen"] == "cython" else 5.0

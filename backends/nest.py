@@ -112,18 +112,13 @@ def building() -> str:
 
 def threads(network: Network, options: Mapping[str, Any]) -> int:
     """As many threads as asked, multiplied until every virtual process can hold its connections."""
-    return _threads_for(_synapse_count(network), options["threads"])
+    return _threads_for(Realization(network, 0, 0.1).n_synapses, options["threads"])
 
 
 def _threads_for(n_synapses: int, asked: int) -> int:
     needed = math.ceil(n_synapses / MAX_CONNECTIONS_PER_VIRTUAL_PROCESS)
     # a multiple of what was asked keeps the cores evenly loaded
     return asked * max(1, math.ceil(needed / asked))
-
-
-def _synapse_count(network: Network) -> int:
-    realization = Realization(network, 0, 0.1)
-    return sum(realization.synapse_count(p.label) for p in network.projections)
 
 
 def estimate(
@@ -134,7 +129,7 @@ def estimate(
     timestep: float,
 ) -> Estimate:
     """Memory and time from coefficients measured with NEST 3.10, at an assumed 3 spikes/s."""
-    synapses = _synapse_count(network)
+    synapses = Realization(network, 0, timestep).n_synapses
     neurons = sum(p.size for p in network.populations)
     n_threads = min(threads(network, options), os.cpu_count() or 1)
     events = synapses * 3.0 * n_steps * timestep / 1000.0

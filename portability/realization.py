@@ -468,6 +468,11 @@ class Realization:
     def synapse_count(self, projection: str) -> int:
         return self._wiring(projection).count
 
+    @property
+    def n_synapses(self) -> int:
+        """Synapses of all projections."""
+        return sum(self.synapse_count(p.label) for p in self.network.projections)
+
     def synapses(self, projection: str, chunk_size: int = CHUNK_SIZE) -> Iterator[Synapses]:
         """All synapses of a projection, in chunks of at most ``chunk_size``."""
         count = self.synapse_count(projection)
@@ -518,7 +523,7 @@ class Realization:
     ) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.uint8], NDArray[np.int32]]:
         """Sources, targets, codes of weights and delays (steps) of synapses ``start`` to ``stop``.
 
-        The same as from `synapse_range`, many times faster, as no quantile is computed. Not for
+        The same as from `synapse_range`, several times faster, as no quantile is computed. Not for
         projections whose weights or delays are given one by one.
         """
         source, target = self._wiring(projection).pairs(start, stop)

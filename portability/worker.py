@@ -77,7 +77,7 @@ def simulate(specification: Mapping[str, Any], report: Report) -> None:
         raise RequestError(reason)
     report({"phase": backend.building()})
     realization = Realization(network, request["seed"], timestep)
-    synapses = sum(realization.synapse_count(p.label) for p in network.projections)
+    synapses = realization.n_synapses
     resident_before = psutil.Process().memory_info().rss
     start = time.perf_counter()
     simulation = backend.simulation(

@@ -6,34 +6,32 @@ from pathlib import Path
 import numpy as np
 import pytest
 import scipy.stats
+from compliance import Simulator
 
-from portability import backends
 from portability.capture import capture, load_model
-from portability.precision import number_format
-from portability.realization import Realization
-from portability.statistics import statistics
+from portability.statistics import Statistics, statistics
 from portability.validation import judge
 
 SEEDS = range(1, 7)
 
 
+def ensemble(
+    name: str, scale: float, connectivity: str, n_steps: int, warmup: float
+) -> dict[int, Statistics]:
+    """Statistics of the microcircuit in double precision, by seed."""
+    simulator = Simulator(name)
+    if reason := simulator.backend.available():
+        pytest.skip(reason)
+    parameters = {"scale": scale, "connectivity": connectivity}
+    network = capture(load_model("microcircuit", Path()), parameters, 0.1)
+    return {seed: statistics(simulator.run(network, n_steps, seed), warmup) for seed in SEEDS}
+
+
 @cache
 def mean_rates(name: str) -> dict[str, list[float]]:
     """Mean rate (1/s) of each population, one value per seed."""
-    backend = backends.load(name)
-    if reason := backend.available():
-        pytest.skip(reason)
-    options = {key: option.default for key, option in backend.OPTIONS.items()}
-    parameters = {"scale": 0.02, "connectivity": "fixed_indegree"}
-    network = capture(load_model("microcircuit", Path()), parameters, 0.1)
-    rates: dict[str, list[float]] = {}
-    for seed in SEEDS:
-        realization = Realization(network, seed, 0.1)
-        simulation = backend.simulation(realization, number_format("double"), options)
-        spikes = simulation.run(12_000, lambda fraction: None)
-        for population, samples in statistics(spikes, 200.0).items():
-            rates.setdefault(population, []).append(float(samples["rate"].mean()))
-    return rates
+    runs = ensemble(name, 0.02, "fixed_indegree", 12_000, 200.0).values()
+    return {p: [float(run[p]["rate"].mean()) for run in runs] for p in next(iter(runs))}
 
 
 @pytest.mark.parametrize("name", ["brian2", "emulator"])
@@ -56,24 +54,10 @@ def test_the_emulator_keeps_the_dynamics_of_nest(connectivity: str) -> None:
 
     At this size one comparison or the other may stay undecided, but few of 24.
     """
-    if reason := backends.load("nest").available():
-        pytest.skip(reason)
-    parameters = {"scale": 0.03, "connectivity": connectivity}
-    network = capture(load_model("microcircuit", Path()), parameters, 0.1)
-    ensembles = {}
-    for name in ("nest", "emulator"):
-        backend = backends.load(name)
-        options = {key: option.default for key, option in backend.OPTIONS.items()}
-        ensembles[name] = {
-            seed: statistics(
-                backend.simulation(
-                    Realization(network, seed, 0.1), number_format("double"), options
-                ).run(33_000, lambda fraction: None),
-                300.0,
-            )
-            for seed in SEEDS
-        }
-    judgement = judge(ensembles["nest"], ensembles["emulator"])
+    nest, emulator = (
+        ensemble(name, 0.03, connectivity, 33_000, 300.0) for name in ("nest", "emulator")
+    )
+    judgement = judge(nest, emulator)
     assert judgement.verdict != "deviates", judgement.reasons
     assert len(judgement.scores) == 24
     assert sum(score.verdict == "pass" for score in judgement.scores) >= 20, judgement.reasons

@@ -17,6 +17,7 @@ import numpy as np
 import psutil
 import pytest
 import scipy.stats
+from compliance import Simulator, pairs
 from numpy.typing import NDArray
 
 from portability import backends
@@ -58,17 +59,12 @@ CELL = {
 def simulate(
     realization: Realization, text: str, n_steps: int, backend: str = "emulator", **options: Any
 ) -> SpikeData:
-    module = backends.load(backend)
-    chosen = {name: option.default for name, option in module.OPTIONS.items()} | options
-    simulation = module.simulation(realization, number_format(text), chosen)
-    return simulation.run(n_steps, lambda fraction: None)
+    network, seed = realization.network, realization.seed
+    return Simulator(backend, **options).run(network, n_steps, seed, text, realization.timestep)
 
 
 def spike_pairs(spikes: SpikeData) -> dict[str, list[tuple[int, int]]]:
-    return {
-        label: sorted(zip(p.steps.tolist(), p.neurons.tolist(), strict=True))
-        for label, p in spikes.populations.items()
-    }
+    return {label: pairs(p) for label, p in spikes.populations.items()}
 
 
 def microcircuit(scale: float = 0.02, **parameters: Any) -> Network:
@@ -308,8 +304,8 @@ def test_fixed_point_neurons_to_the_last_bit(text: str, own_parameters: bool, se
         times = tuple(np.unique(rng.integers(1, n_steps, 250)) * 0.1 for _ in range(n))
         weight = largest * rng.uniform(0.05, 1.0, n)
         populations.append(Population(receptor, n, "SpikeSourceArray", {}, spike_times=times))
-        pairs = FromList(np.arange(n), np.arange(n))
-        projections.append(Projection(receptor, receptor, "a", receptor, pairs, weight, 0.1))
+        one_to_one = FromList(np.arange(n), np.arange(n))
+        projections.append(Projection(receptor, receptor, "a", receptor, one_to_one, weight, 0.1))
         arriving[receptor] = np.zeros((n_steps + 2, n), np.int64)
         for i, train in enumerate(times):
             arriving[receptor][np.rint(train * 10).astype(int) + 1, i] = state.quantise(weight[i])

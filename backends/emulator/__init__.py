@@ -120,8 +120,7 @@ def estimate(
     Coefficients measured on the microcircuit at scales 0.1 to 1 on two cores. The first run of each
     state arithmetic on a machine compiles for about 20 s.
     """
-    realization = Realization(network, 0, timestep)
-    synapses = sum(realization.synapse_count(p.label) for p in network.projections)
+    synapses = Realization(network, 0, timestep).n_synapses
     neurons = sum(p.size for p in network.populations)
     # which storage it is does not depend on the neurons
     state = arithmetic(number_format, np.empty((len(COEFFICIENTS), 0)))

@@ -37,7 +37,8 @@ Array = NDArray[Any]
 
 COEFFICIENTS = ("P_m", "P_e", "P_i", "P_0", "D_e", "D_i", "threshold", "reset")
 """Rows of `Arithmetic.coefficients`; P_0 stands for I_offset P_0, in mV."""
-N_PROPAGATORS = 6
+PROPAGATORS = [0, 1, 2, 4, 5]
+"""Those of the rows that are factors, held with more fraction bits in fixed point."""
 
 PICO_PER_NANO = 1000.0
 WORD_BITS = 32
@@ -84,8 +85,7 @@ class Arithmetic:
         if not self.fixed:
             return propagators.astype(self.state)
         rows = self.fixed.quantise(propagators)
-        scaled = np.array([0, 1, 2, 4, 5])
-        rows[scaled] = np.floor(propagators[scaled] * 2.0 ** self.rules[0] + 0.5)
+        rows[PROPAGATORS] = np.floor(propagators[PROPAGATORS] * 2.0 ** self.rules[0] + 0.5)
         return rows.astype(self.state)
 
 
@@ -94,7 +94,7 @@ def arithmetic(number_format: NumberFormat, propagators: FloatArray) -> Arithmet
     fixed = number_format.state
     if not isinstance(fixed, FixedPoint):
         return Arithmetic(np.dtype(fixed), None, (0, 0, 0, 0, 0, 0))
-    largest = np.abs(propagators[[0, 1, 2, 4, 5]]).max(initial=0.0)
+    largest = np.abs(propagators[PROPAGATORS]).max(initial=0.0)
     shift = WORD_BITS - 1
     while shift and math.floor(largest * 2.0**shift + 0.5) >= 2 ** (WORD_BITS - 1):
         shift -= 1

@@ -595,62 +595,74 @@ def _update(thread, s, neurons, rules, spiking, exchange):
     exchange.ends[thread, s + 1] = published
 
 
-@njit(cache=True, nogil=True)
-def _update_uniform(low, high, column, neurons, rules, spiking):
-    """Neurons ``low`` to ``high``, which share their coefficients."""
-    p_m, p_e, p_i, p_0, d_e, d_i, threshold, reset = (
-        neurons.coefficients[0, column],
-        neurons.coefficients[1, column],
-        neurons.coefficients[2, column],
-        neurons.coefficients[3, column],
-        neurons.coefficients[4, column],
-        neurons.coefficients[5, column],
-        neurons.coefficients[6, column],
-        neurons.coefficients[7, column],
-    )
-    held_steps = neurons.refractory_steps[column]
-    v, held = neurons.v[low:high], neurons.refractory[low:high]
+@njit(cache=True, nogil=True, forceinline=True)
+def _views(low, high, neurons):
+    """State and arrived input of neurons ``low`` to ``high``, as `_step` takes them."""
     # a current that is not used is always the same few, which stay in the cache
     low_i = 0 if neurons.joint else low
-    i_e, i_i = neurons.currents[0, low:high], neurons.currents[1, low_i : low_i + high - low]
-    from_e, from_i = neurons.arrived[0, low:high], neurons.arrived[1, low:high]
+    return (
+        neurons.v[low:high],
+        neurons.currents[0, low:high],
+        neurons.currents[1, low_i : low_i + high - low],
+        neurons.arrived[0, low:high],
+        neurons.arrived[1, low:high],
+        neurons.refractory[low:high],
+    )
+
+
+@njit(cache=True, nogil=True, forceinline=True)
+def _step(j, views, p_m, p_e, p_i, p_0, d_e, d_i, threshold, reset, held_steps, rules, spiking):
+    """One step of one neuron; whether it spikes."""
+    v, i_e, i_i, from_e, from_i, held = views
+    e, i = _take(i_e[j], from_e, j, rules), _take(i_i[j], from_i, j, rules)
+    moved = _advance(v[j], e, i, p_m, p_e, p_i, p_0, rules)
+    moved = v[j] if held[j] else moved
+    i_e[j], i_i[j] = _decay(e, d_e, rules), _decay(i, d_i, rules)
+    spike = moved >= threshold
+    v[j] = reset if spike else moved
+    held[j] = held_steps if spike else max(held[j] - 1, 0)
+    spiking[j] = spike
+    return spike
+
+
+@njit(cache=True, nogil=True)
+def _update_uniform(low, high, column, neurons, rules, spiking):
+    """Neurons ``low`` to ``high``, which share their coefficients; how many spike."""
+    views = _views(low, high, neurons)
+    c = neurons.coefficients[:, column]
+    p_m, p_e, p_i, p_0, d_e, d_i, threshold, reset = c[0], c[1], c[2], c[3], c[4], c[5], c[6], c[7]
+    held_steps = neurons.refractory_steps[column]
     n_spikes = 0
-    for j in range(len(v)):
-        e, i = _take(i_e[j], from_e, j, rules), _take(i_i[j], from_i, j, rules)
-        moved = _advance(v[j], e, i, p_m, p_e, p_i, p_0, rules)
-        moved = v[j] if held[j] else moved
-        i_e[j], i_i[j] = _decay(e, d_e, rules), _decay(i, d_i, rules)
-        spike = moved >= threshold
-        v[j] = reset if spike else moved
-        held[j] = held_steps if spike else max(held[j] - 1, 0)
-        spiking[j] = spike
-        n_spikes += spike
+    for j in range(high - low):
+        n_spikes += _step(
+            j, views, p_m, p_e, p_i, p_0, d_e, d_i, threshold, reset, held_steps, rules, spiking
+        )
     return n_spikes
 
 
 @njit(cache=True, nogil=True)
 def _update_varied(low, high, column, neurons, rules, spiking):
     """Neurons ``low`` to ``high``, each with a column of coefficients, from ``column`` on."""
-    columns = neurons.coefficients[:, column : column + high - low]
+    views = _views(low, high, neurons)
+    c = neurons.coefficients[:, column : column + high - low]
     held_steps = neurons.refractory_steps[column : column + high - low]
-    v, held = neurons.v[low:high], neurons.refractory[low:high]
-    # a current that is not used is always the same few, which stay in the cache
-    low_i = 0 if neurons.joint else low
-    i_e, i_i = neurons.currents[0, low:high], neurons.currents[1, low_i : low_i + high - low]
-    from_e, from_i = neurons.arrived[0, low:high], neurons.arrived[1, low:high]
     n_spikes = 0
-    for j in range(len(v)):
-        e, i = _take(i_e[j], from_e, j, rules), _take(i_i[j], from_i, j, rules)
-        moved = _advance(
-            v[j], e, i, columns[0, j], columns[1, j], columns[2, j], columns[3, j], rules
+    for j in range(high - low):
+        n_spikes += _step(
+            j,
+            views,
+            c[0, j],
+            c[1, j],
+            c[2, j],
+            c[3, j],
+            c[4, j],
+            c[5, j],
+            c[6, j],
+            c[7, j],
+            held_steps[j],
+            rules,
+            spiking,
         )
-        moved = v[j] if held[j] else moved
-        i_e[j], i_i[j] = _decay(e, columns[4, j], rules), _decay(i, columns[5, j], rules)
-        spike = moved >= columns[6, j]
-        v[j] = columns[7, j] if spike else moved
-        held[j] = held_steps[j] if spike else max(held[j] - 1, 0)
-        spiking[j] = spike
-        n_spikes += spike
     return n_spikes
 
 

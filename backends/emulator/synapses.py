@@ -35,7 +35,7 @@ from portability.backends.emulator.arithmetic import Arithmetic
 from portability.errors import RequestError
 from portability.network import Distribution, Network, Population, Projection
 from portability.precision import NumberFormat
-from portability.realization import CHUNK_SIZE, Realization, Synapses, quantile
+from portability.realization import CHUNK_SIZE, Levels, Realization, Synapses, quantile
 
 Array = NDArray[Any]
 
@@ -72,14 +72,6 @@ class WeightStorage:
     def bits_beside(self) -> int:
         """Bits per synapse beside the target."""
         return self.code_bits if self.dtype is None else self.dtype.itemsize * 8
-
-    @property
-    def description(self) -> str:
-        if self.dtype is not None:
-            return f"{self.dtype} weights"
-        if self.code_bits:
-            return f"codes of {self.code_bits} bits"
-        return f"{self.values} value{'s' * (self.values > 1)} told by place"
 
 
 def weight_storage(
@@ -211,8 +203,9 @@ class CompressedSynapses:
         self._arithmetic = arithmetic
         self.storage = storage
         self.n_threads = n_threads
-        self.count = sum(realization.synapse_count(p.label) for p in self._network.projections)
+        self.count = realization.n_synapses
         self._interrupted = False
+        self._levels: dict[str, tuple[Levels, Levels]] = {}
         with ThreadPoolExecutor(n_threads) as pool:
             self.pathways = self._find_pathways(pool)
             self.blocks = self._divide()
@@ -436,17 +429,21 @@ class CompressedSynapses:
         )
 
         def draw(start: int, stop: int) -> tuple[tuple[Array, Array, Array, Array], Array]:
-            drawn = realization.synapse_range(label, start, stop)
+            drawn = realization.synapse_range(label, start, stop, weights=numbers or coded)
             beside = encode(drawn.weight)
             code = beside if coded else np.zeros(len(drawn), np.uint8)
             return (drawn.source, drawn.target, drawn.delay, code), beside
 
         if given or (numbers and not coded):
             return draw
-        weights = realization.weight_levels(
-            label, encode if coded else lambda weights: np.zeros(len(weights), np.int64)
-        )
-        delays = realization.delay_levels(label)
+        if label not in self._levels:  # the network is drawn twice
+            self._levels[label] = (
+                realization.weight_levels(
+                    label, encode if coded else lambda weights: np.zeros(len(weights), np.int64)
+                ),
+                realization.delay_levels(label),
+            )
+        weights, delays = self._levels[label]
 
         def draw_coded(start: int, stop: int) -> tuple[tuple[Array, Array, Array, Array], Array]:
             source, target, code, delay = realization.coded_range(
