@@ -42,6 +42,10 @@ class Simulation(Protocol):
     def synapse_bytes(self) -> int | None:
         """Memory allocated for synapses; None if the simulator does not tell."""
 
+    @property
+    def observations(self) -> Mapping[str, Mapping[str, Mapping[str, int]]]:
+        """What was noticed during the run beside spikes: counts by event, population and receptor."""
+
     def connections(self, projection: str) -> Synapses:
         """Synapses as the simulator reports them, sorted as by ``Synapses.sorted``."""
 
@@ -56,6 +60,9 @@ class Backend(Protocol):
 
     def available(self) -> str | None:
         """None when it can run here, otherwise one sentence saying why not and what to do."""
+
+    def skipped(self, options: Mapping[str, Any]) -> str | None:
+        """One sentence on why runs do not take place here though nothing is wrong, or None."""
 
     def versions(self) -> dict[str, str]:
         """Versions of the packages whose code decides the result."""

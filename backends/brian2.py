@@ -55,6 +55,7 @@ import math
 import sys
 from collections import Counter
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -106,6 +107,11 @@ def available() -> str | None:
             )
         reason = " ".join(str(error).split())
         return f"{installed} cannot be imported: {type(error).__name__}: {reason}"
+    return None
+
+
+def skipped(options: Mapping[str, Any]) -> str | None:
+    """None: whoever asks for a run gets one."""
     return None
 
 
@@ -203,6 +209,7 @@ class Brian2Simulation:
     """A network in Brian2. Only the latest one in a process is usable: PyNN holds one network."""
 
     synapse_bytes = None
+    observations: Mapping[str, Mapping[str, Mapping[str, int]]] = MappingProxyType({})
 
     def __init__(self, realization: Realization, number_format: NumberFormat, codegen: str) -> None:
         problems = _problems(realization, number_format)
@@ -233,7 +240,7 @@ class Brian2Simulation:
         for cell_type in dict.fromkeys(p.cell_type for p in self._network.populations):
             self._create(cell_type)
         self._connect_all(number_format)
-        self._drive_all()
+        self._drive_all(number_format)
         brian2.prefs.codegen.target = codegen
         # a run without steps generates and compiles the code, which belongs to building
         sim.simulator.state.network.run(0 * brian2.ms, namespace={})
@@ -322,13 +329,15 @@ class Brian2Simulation:
         )
         position = 0
         for p in projections:
-            discretise = number_format.discretiser(p)
+            discretise = number_format.discretiser(p, self._realization)
             begin = position
             for chunk in self._realization.synapses(p.label):
                 part = slice(position, position + len(chunk))
                 bundle.source[part] = chunk.source + self._first_index[p.source]
                 bundle.target[part] = chunk.target + self._first_index[p.target]
-                bundle.weight[part] = discretise(chunk.weight) * self._weight_unit(p.target)
+                bundle.weight[part] = discretise(
+                    chunk.weight, position - begin
+                ) * self._weight_unit(p.target)
                 bundle.delay[part] = chunk.delay
                 position = part.stop
             order = np.argsort(bundle.source[begin:position], kind="stable")
@@ -340,7 +349,7 @@ class Brian2Simulation:
         """Ampere per nA or siemens per uS."""
         return 1e-6 if self._network.population(population).conductance_based else 1e-9
 
-    def _drive_all(self) -> None:
+    def _drive_all(self, number_format: NumberFormat) -> None:
         # only drives on the same neurons and receptor need arrays and code of their own
         layers: dict[tuple[str, str, int], list[PoissonDrive]] = {}
         count = Counter[tuple[str, str]]()
@@ -350,10 +359,15 @@ class Brian2Simulation:
             count[drive.target, drive.receptor] += 1
             layers.setdefault((cell_type, drive.receptor, layer), []).append(drive)
         for (cell_type, receptor, layer), drives in layers.items():
-            self._drive(cell_type, receptor, f"{receptor}_{layer}", drives)
+            self._drive(cell_type, receptor, f"{receptor}_{layer}", drives, number_format)
 
     def _drive(
-        self, cell_type: str, receptor: str, suffix: str, drives: list[PoissonDrive]
+        self,
+        cell_type: str,
+        receptor: str,
+        suffix: str,
+        drives: list[PoissonDrive],
+        number_format: NumberFormat,
     ) -> None:
         cells = self._groups[cell_type]
         mean, weight = np.zeros(cells.size), np.zeros(cells.size)
@@ -363,7 +377,8 @@ class Brian2Simulation:
             first = self._first_index[drive.target]
             part = slice(first, first + len(arrays.rate))
             mean[part] = arrays.rate * self._timestep / 1000
-            weight[part] = arrays.weight * self._weight_unit(drive.target)
+            weights = number_format.drive_weights(drive.label, self._realization)
+            weight[part] = weights * self._weight_unit(drive.target)
             delay = arrays.delay.astype(np.int64)
             start[part] = self._first_step(drive.start, delay)
             stop[part] = self._first_step(drive.start + drive.duration, delay)

@@ -34,6 +34,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -70,6 +71,11 @@ def available() -> str | None:
         _imported()
     except Exception as error:
         return f"NEST cannot be imported: {type(error).__name__}: {' '.join(str(error).split())}"
+    return None
+
+
+def skipped(options: Mapping[str, Any]) -> str | None:
+    """None: whoever asks for a run gets one."""
     return None
 
 
@@ -185,6 +191,7 @@ class NestSimulation:
     """A network in NEST's kernel, which holds one: only the latest in a process is usable."""
 
     synapse_bytes = None
+    observations: Mapping[str, Mapping[str, Mapping[str, int]]] = MappingProxyType({})
 
     def __init__(
         self, realization: Realization, number_format: NumberFormat, n_threads: int
@@ -216,7 +223,7 @@ class NestSimulation:
         for projection in self._network.projections:
             self._connect(projection.label, number_format)
         for drive in self._network.drives:
-            self._drive(drive.label)
+            self._drive(drive.label, number_format)
         nest.Prepare()
 
     # --- building ---
@@ -280,10 +287,11 @@ class NestSimulation:
 
     def _connect(self, label: str, number_format: NumberFormat) -> None:
         projection = next(p for p in self._network.projections if p.label == label)
-        discretise = number_format.discretiser(projection)
+        discretise = number_format.discretiser(projection, self._realization)
         unit = self._weight_unit(projection.target, projection.receptor)
         model = self._synapse_model(projection.source, projection.target)
         self._model_of[label] = model
+        start = 0
         for chunk in self._realization.synapses(label):
             self._nest.Connect(
                 chunk.source.astype(np.int64) + self._first_id[projection.source],
@@ -291,10 +299,11 @@ class NestSimulation:
                 "one_to_one",
                 {
                     "synapse_model": model,
-                    "weight": discretise(chunk.weight) * unit,
+                    "weight": discretise(chunk.weight, start) * unit,
                     "delay": chunk.delay * self._timestep,
                 },
             )
+            start += len(chunk)
 
     def _synapse_model(self, source: str, target: str) -> str:
         """Parallel projections get a model of their own, to be told apart when read back."""
@@ -312,10 +321,11 @@ class NestSimulation:
         conductance_based = self._network.population(target).conductance_based
         return -1000.0 if conductance_based and receptor == "inhibitory" else 1000.0
 
-    def _drive(self, label: str) -> None:
+    def _drive(self, label: str, number_format: NumberFormat) -> None:
         nest = self._nest
         drive = next(d for d in self._network.drives if d.label == label)
         arrays = self._realization.drive(label)
+        weight = number_format.drive_weights(label, self._realization)
         window = {"start": drive.start, "stop": drive.start + drive.duration}
         if not math.isfinite(window["stop"]):
             del window["stop"]
@@ -333,7 +343,7 @@ class NestSimulation:
             "one_to_one",
             {
                 "synapse_model": "static_synapse",
-                "weight": arrays.weight * self._weight_unit(drive.target, drive.receptor),
+                "weight": weight * self._weight_unit(drive.target, drive.receptor),
                 "delay": arrays.delay * self._timestep,
             },
         )

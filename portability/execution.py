@@ -38,7 +38,6 @@ from portability import backends
 from portability.capture import capture
 from portability.errors import RequestError
 from portability.network import Network
-from portability.precision import number_format
 from portability.realization import Realization
 from portability.store import Store, run_key
 from portability.study import Run, Study
@@ -65,16 +64,31 @@ class Task:
 
 @dataclass(frozen=True)
 class Plan:
-    """A study, the network that its model builds, and the runs it takes."""
+    """A study, the network that its model builds, and the runs it takes.
+
+    ``networks`` has the network by time step (ms), as formats may have one of their own and a model
+    may ask for it; ``network`` is that of the study's.
+    """
 
     study: Study
-    network: Network
+    networks: Mapping[float, Network]
     tasks: tuple[Task, ...]
+
+    @property
+    def network(self) -> Network:
+        return self.networks[self.study.simulation.timestep]
+
+    def skipped(self, backend: str) -> str | None:
+        """Why a backend's runs do not take place here though nothing is wrong, or None."""
+        return backends.load(backend).skipped(self.study.options(backend))
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a run ended: with a ``record`` in the store, or an ``error`` sentence and a ``log``."""
+    """How a run ended: with a ``record`` in the store, or an ``error`` sentence and a ``log``.
+
+    A run that did not take place, though nothing is wrong, has neither, but says why in ``skipped``.
+    """
 
     run: Run
     key: str
@@ -82,6 +96,7 @@ class Outcome:
     error: str | None = None
     log: Path | None = None
     reused: bool = False
+    skipped: str | None = None
 
 
 # --- Planning ---
@@ -92,49 +107,60 @@ def plan(study: Study) -> Plan:
 
     Raises ``RequestError`` when the model cannot be built.
     """
-    try:
-        # what a script prints is not the command's output
-        with contextlib.redirect_stdout(sys.stderr):
-            network = capture(study.build, study.model.parameters, study.simulation.timestep)
-    except RequestError as error:
-        raise RequestError(f"{study.file}: model.build: {error}") from error
-    fingerprint = network.fingerprint()
-    simulation = study.simulation
+    combinations = study.combinations()
+    timesteps = {study.timestep(text) for _, _, text in combinations}
+    networks = {}
+    for timestep in {study.simulation.timestep} | timesteps:
+        try:
+            # what a script prints is not the command's output
+            with contextlib.redirect_stdout(sys.stderr):
+                networks[timestep] = capture(study.build, study.model.parameters, timestep)
+        except RequestError as error:
+            raise RequestError(f"{study.file}: model.build: {error}") from error
+    fingerprints = {timestep: network.fingerprint() for timestep, network in networks.items()}
     options = {name: study.options(name) for name in study.backend_names()}
-    threads = {name: backends.load(name).threads(network, options[name]) for name in options}
-    estimates = {
-        (name, text): backends.load(name).estimate(
-            network, number_format(text), options[name], simulation.n_steps, simulation.timestep
+    some = networks[study.simulation.timestep]
+    threads = {name: backends.load(name).threads(some, options[name]) for name in options}
+    requests, estimates = {}, {}
+    for _, name, text in combinations:
+        number, timestep = study.number_format(text), study.timestep(text)
+        n_steps = study.simulation.steps(timestep)
+        estimates[name, text] = backends.load(name).estimate(
+            networks[timestep], number, options[name], n_steps, timestep
         )
-        for _, name, text in study.combinations()
-    }
+        requests[name, text] = {
+            "network": fingerprints[timestep],
+            "format": text,
+            "timestep": timestep,
+            "n_steps": n_steps,
+            "backend": name,
+            "options": options[name],
+            "threads": threads[name],
+        }
+        if number.fingerprint:
+            requests[name, text]["machine"] = number.fingerprint
     tasks = []
     for run in study.runs():
-        request = {
-            "network": fingerprint,
-            "seed": run.seed,
-            "format": run.format,
-            "timestep": simulation.timestep,
-            "n_steps": simulation.n_steps,
-            "backend": run.backend,
-            "options": options[run.backend],
-            "threads": threads[run.backend],
-        }
-        estimate = estimates[run.backend, run.format]
-        tasks.append(Task(run, threads[run.backend], estimate, request))
-    return Plan(study, network, tuple(tasks))
+        combination = (run.backend, run.format)
+        request = requests[combination] | {"seed": run.seed}
+        tasks.append(Task(run, threads[run.backend], estimates[combination], request))
+    return Plan(study, networks, tuple(tasks))
 
 
 def problems(plan: Plan) -> list[str]:
     """Why the plan cannot be executed here, a sentence each; empty when it can."""
-    file = plan.study.file
+    study, file = plan.study, plan.study.file
     found = []
-    for name in plan.study.backend_names():
-        if reason := backends.load(name).available():
+    reference = study.reference.backend
+    if reason := plan.skipped(reference):
+        found.append(f"{file}: reference.backend {reference!r}: {reason}")
+    for name in study.backend_names():
+        if (reason := backends.load(name).available()) and not plan.skipped(name):
             found.append(f"{file}: backend {name!r}: {reason}")
-    for _, name, text in plan.study.combinations():
-        timestep = plan.study.simulation.timestep
-        for sentence in backends.load(name).check(plan.network, number_format(text), timestep):
+    for _, name, text in study.combinations():
+        timestep = study.timestep(text)
+        number = study.number_format(text)
+        for sentence in backends.load(name).check(plan.networks[timestep], number, timestep):
             found.append(f"{file}: backend {name!r} with format {text!r}: {sentence}")
     total = psutil.virtual_memory().total
     for name in plan.study.backend_names():
@@ -305,7 +331,9 @@ def stored(plan: Plan, store: Store) -> tuple[Outcome, ...]:
     outcomes = []
     missing: dict[str, list[str]] = {}
     for task in plan.tasks:
-        if record := store.newest(task.request):
+        if reason := plan.skipped(task.run.backend):
+            outcomes.append(Outcome(task.run, "", None, skipped=reason))
+        elif record := store.newest(task.request):
             outcomes.append(Outcome(task.run, record["key"], record, reused=True))
         else:
             missing.setdefault(f"{task.run.backend} {task.run.format}", []).append(
@@ -330,10 +358,14 @@ def execute(
     waits until its cores and its memory are free. On ``KeyboardInterrupt`` running simulations are
     ended; finished runs stay in the store.
     """
-    environments = {name: environment(name) for name in plan.study.backend_names()}
+    skipped = {name: plan.skipped(name) for name in plan.study.backend_names()}
+    environments = {name: environment(name) for name in skipped if not skipped[name]}
     outcomes: dict[Run, Outcome] = {}
     pending: list[tuple[Task, str]] = []
     for task in plan.tasks:
+        if reason := skipped[task.run.backend]:
+            outcomes[task.run] = Outcome(task.run, "", None, skipped=reason)
+            continue
         key = run_key(task.request, environments[task.run.backend])
         if record := store.find(key):
             outcomes[task.run] = Outcome(task.run, key, record, reused=True)
@@ -374,12 +406,14 @@ def execute(
 def summary(outcomes: Sequence[Outcome], store: Store) -> str:
     """How many runs were simulated, reused and failed, in one line."""
     reused = sum(outcome.reused for outcome in outcomes)
-    failed = sum(outcome.record is None for outcome in outcomes)
-    if reused == len(outcomes):
-        return f"nothing simulated: {store.folder} already has all {reused} runs"
-    done = len(outcomes) - reused - failed
-    failures = f", {failed} failed" if failed else ""
-    return f"{store.folder}: {done} of {len(outcomes)} runs simulated, {reused} reused{failures}"
+    skipped = sum(outcome.skipped is not None for outcome in outcomes)
+    failed = sum(outcome.error is not None for outcome in outcomes)
+    rest = "".join(f", {n} {word}" for n, word in ((failed, "failed"), (skipped, "not run")) if n)
+    if reused == len(outcomes) - skipped:
+        what = f"all {reused} runs" if not skipped else f"{reused} runs{rest}"
+        return f"nothing simulated: {store.folder} already has {what}"
+    done = len(outcomes) - reused - failed - skipped
+    return f"{store.folder}: {done} of {len(outcomes)} runs simulated, {reused} reused{rest}"
 
 
 def progress_display(console: Console) -> Progress:

@@ -11,6 +11,8 @@ precision. ``sI.F`` is fixed point with a sign, I integer bits and F fraction bi
 ISO/IEC TR 18037), see `FixedPoint`. It rounds to the nearest value and saturates; ``-floor`` or
 ``-zero`` after it rounds otherwise, and ``-wrap`` lets it overflow.
 
+``@Tms`` at the end is a time step of the format's own, T ms, instead of the study's.
+
 The N values are the centres of N bins of equal width D = 2 a SD / N around the mean of the
 projection's weight distribution. ``naive-N`` takes the half-width a = 5. ``moments-N`` takes the a
 for which normally distributed weights keep their standard deviation, see `first_root`; the mean is
@@ -23,6 +25,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -31,6 +34,7 @@ from numpy.typing import NDArray
 
 from portability.errors import RequestError
 from portability.network import Distribution, Projection, Value
+from portability.realization import Realization, to_steps
 
 Weights = NDArray[np.float64]
 Scheme = Literal["exact", "naive", "moments"]
@@ -84,6 +88,9 @@ class FixedPoint:
         return np.clip(nearest, -self.largest - 1, self.largest).astype(np.int64)
 
 
+State = Literal["float64", "float32"] | FixedPoint
+
+
 @dataclass(frozen=True)
 class CodeBook:
     """The few values that a projection's weights take, and the code of each weight.
@@ -102,12 +109,24 @@ class NumberFormat:
 
     ``bins`` is the number of values per projection, None when the weights are not discretised
     (``scheme == "exact"``). ``state`` is the arithmetic in which neurons are integrated.
+    ``timestep`` (ms) is the format's own, None when a study decides.
     """
 
     name: str
     scheme: Scheme
     bins: int | None
-    state: Literal["float64", "float32"] | FixedPoint
+    state: State
+    timestep: float | None = None
+
+    @property
+    def fingerprint(self) -> str | None:
+        """A hash of what the name does not say; None when it says everything."""
+        return None
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a verdict on this format does not cover, a sentence each."""
+        return ()
 
     def values(self, mean: float, sd: float) -> Weights:
         """The values a weight can take, ascending, shape ``(bins,)``, in the unit of ``mean``.
@@ -121,11 +140,14 @@ class NumberFormat:
         index = np.arange(self.bins, dtype=np.float64)
         return _dale(_centre(index, mean, width, self.bins), mean)
 
-    def discretiser(self, projection: Projection) -> Callable[[Weights], Weights]:
+    def discretiser(
+        self, projection: Projection, realization: Realization
+    ) -> Callable[[Weights, int], Weights]:
         """A function from realized weights of ``projection`` to weights as this format holds them.
 
-        It keeps shape and unit, treats each weight by itself (chunks of any size give the same
-        result) and does not modify its argument.
+        Its second argument is the index of the first of the weights within the projection. It keeps
+        shape and unit, treats each weight by itself (chunks of any size give the same result) and
+        does not modify its argument.
 
         - The bins are centred on the mean of the projection's weight distribution, or on that of
           its explicit weights.
@@ -144,19 +166,19 @@ class NumberFormat:
         """
         represent = self._represent
         if self.bins is None:
-            return represent
+            return lambda weights, start: represent(weights)
         bins = self.bins
         mean, width = self._bin(projection)
         if width == 0:
-            return represent
+            return lambda weights, start: represent(weights)
 
-        def discretise(weights: Weights) -> Weights:
+        def discretise(weights: Weights, start: int) -> Weights:
             index = _bin_index(weights, mean, width, bins)
             return represent(_dale(_centre(index, mean, width, bins), mean))
 
         return discretise
 
-    def code_book(self, projection: Projection) -> CodeBook | None:
+    def code_book(self, projection: Projection, realization: Realization) -> CodeBook | None:
         """The values of the projection's weights, None when there can be more than 256.
 
         ``book.values[book.encode(weights)]`` is what `discretiser` makes of the weights.
@@ -164,7 +186,7 @@ class NumberFormat:
         weight = projection.weight
         if isinstance(weight, float):
             return CodeBook(
-                self.discretiser(projection)(np.array([weight])),
+                self.discretiser(projection, realization)(np.array([weight]), 0),
                 lambda weights: np.zeros(np.shape(weights), np.int64),
             )
         if self.bins is None or self.bins > MAX_CODE_BOOK:
@@ -182,6 +204,14 @@ class NumberFormat:
             lambda weights: _bin_index(weights, mean, width, bins).astype(np.int64),
         )
 
+    def drive_weights(self, drive: str, realization: Realization) -> Weights:
+        """Weights of a Poisson drive (label) as this format holds them, shape ``(size,)``."""
+        return self._represent(realization.drive(drive).weight)
+
+    def delay_steps(self, milliseconds: Weights, timestep: float) -> NDArray[np.int32]:
+        """Delays (ms) on the grid of ``timestep`` ms as this format holds them, in steps."""
+        return to_steps(milliseconds, timestep)
+
     def _bin(self, projection: Projection) -> tuple[float, float]:
         """Mean of the projection's weights and width of a bin."""
         assert self.bins is not None
@@ -197,26 +227,43 @@ class NumberFormat:
         return _as_float32 if self.state == "float32" else _unchanged
 
 
-def number_format(text: str) -> NumberFormat:
-    """The number format called ``text``; RequestError, listing what is allowed, if none is."""
-    weights, _, state = text.partition("/")
+def number_format(text: str, base: Path = Path()) -> NumberFormat:
+    """The number format called ``text``; RequestError, listing what is allowed, if none is.
+
+    ``base`` is the folder that paths in ``text`` are relative to.
+    """
+    numbers, at, time = text.partition("@")
+    weights, slash, state = numbers.partition("/")
+    timestep = _timestep(time) if at else None
     # a format has one spelling, because its name is part of a run's identity
-    if "/" not in text and (arithmetic := _arithmetic(weights)) is not None:
-        return NumberFormat(text, "exact", None, arithmetic)
+    if not slash and (arithmetic := _arithmetic(weights)) is not None and (timestep or not at):
+        return NumberFormat(text, "exact", None, arithmetic, timestep)
     arithmetic = _arithmetic(state) if state and state != "double" else None
     match = re.fullmatch(r"(naive|moments)-([1-9][0-9]{0,8})", weights, re.ASCII)
-    if match is None or int(match[2]) > MAX_BINS or ("/" in text and arithmetic is None):
+    if (
+        match is None
+        or int(match[2]) > MAX_BINS
+        or (slash and arithmetic is None)
+        or (at and timestep is None)
+    ):
         raise RequestError(
             f"unknown number format {text!r}: allowed are {', '.join(FORMATS)}, "
             f"where N is a number of bins from 1 to {MAX_BINS} and sI.F is fixed point with I "
             f"integer and F fraction bits, I + F from 1 to {MAX_WORD - 1}, and may end in -floor or "
-            "-zero, then in -wrap"
+            "-zero, then in -wrap; @Tms may follow, a time step of T ms"
         )
     scheme: Scheme = "naive" if match[1] == "naive" else "moments"
-    return NumberFormat(text, scheme, int(match[2]), arithmetic or "float64")
+    return NumberFormat(text, scheme, int(match[2]), arithmetic or "float64", timestep)
 
 
-def _arithmetic(text: str) -> Literal["float64", "float32"] | FixedPoint | None:
+def _timestep(text: str) -> float | None:
+    """Milliseconds of ``1ms`` or ``0.5ms``, None if it is not written like that."""
+    match = re.fullmatch(r"(0|[1-9][0-9]{0,3})(\.[0-9]{0,5}[1-9])?ms", text, re.ASCII)
+    milliseconds = float(text[:-2]) if match else 0.0
+    return milliseconds or None
+
+
+def _arithmetic(text: str) -> State | None:
     if text == "double":
         return "float64"
     if text == "float32":

@@ -7,7 +7,8 @@ objects and seeds draw from independent streams. Random quantities are quantiles
 number each, so a truncated distribution needs no redraws.
 
 Time becomes integer steps here, once, before any simulator sees it: the nearest step, halves up, at
-least one (so a delay of 0.15 ms is two steps of 0.1 ms, as in NEST).
+least one (so a delay of 0.15 ms is two steps of 0.1 ms, as in NEST). A machine may have another rule
+for delays.
 """
 
 from __future__ import annotations
@@ -410,13 +411,25 @@ def _partition_counts(uniforms, row_size, total):
 class Realization:
     """The network drawn with one seed on a time grid of ``timestep`` ms.
 
-    Nothing is stored but small per-neuron tables: synapses are computed when they are asked for.
+    ``delay_steps`` turns delays (ms) and the time step (ms) into steps, at least one; it must never
+    decrease. Nothing is stored but small per-neuron tables: synapses are computed when they are
+    asked for.
     """
 
-    def __init__(self, network: Network, seed: int, timestep: float) -> None:
+    def __init__(
+        self,
+        network: Network,
+        seed: int,
+        timestep: float,
+        delay_steps: Callable[[FloatArray, float], NDArray[np.int32]] = to_steps,
+    ) -> None:
         self.network = network
         self.seed = seed
         self.timestep = timestep
+        self._steps_of_delay = delay_steps
+
+    def _delay_steps(self, milliseconds: FloatArray) -> NDArray[np.int32]:
+        return self._steps_of_delay(np.asarray(milliseconds), self.timestep)
 
     # --- populations ---
 
@@ -455,7 +468,7 @@ class Realization:
         return DriveArrays(
             self._values(drive.rate, size, "drive", label, "rate"),
             self._values(drive.weight, size, "drive", label, "weight"),
-            to_steps(self._values(drive.delay, size, "drive", label, "delay"), self.timestep),
+            self._delay_steps(self._values(drive.delay, size, "drive", label, "delay")),
         )
 
     def _values(self, value: Value, size: int, *names: str) -> FloatArray:
@@ -499,7 +512,7 @@ class Realization:
             return np.full(stop - start, value)
 
         weight = values(description.weight, first) if weights else np.empty(0)
-        delay = to_steps(values(description.delay, second), self.timestep)
+        delay = self._delay_steps(values(description.delay, second))
         return Synapses(source, target, weight, delay)
 
     def weight_levels(
@@ -515,8 +528,8 @@ class Realization:
         """The delay (steps) of a drawn synapse."""
         delay = self._wiring(projection).projection.delay
         if isinstance(delay, Distribution):
-            return Levels.of(lambda u: to_steps(quantile(delay, u), self.timestep).astype(np.int64))
-        return Levels.of(lambda u: to_steps(np.full_like(u, delay), self.timestep).astype(np.int64))
+            return Levels.of(lambda u: self._delay_steps(quantile(delay, u)).astype(np.int64))
+        return Levels.of(lambda u: self._delay_steps(np.full_like(u, delay)).astype(np.int64))
 
     def coded_range(
         self, projection: str, start: int, stop: int, weights: Levels, delays: Levels
@@ -545,7 +558,7 @@ class Realization:
             stream = Stream.named(self.seed, "synapse", projection)
             # a quantile grows with its argument
             delay = quantile(delay, stream.second_extremes(self.synapse_count(projection)))
-        steps = to_steps(np.asarray(delay), self.timestep)
+        steps = self._delay_steps(np.asarray(delay))
         return int(steps.min()), int(steps.max())
 
     @cached_property

@@ -67,9 +67,14 @@ def assemble(plan: Plan, outcomes: Sequence[Outcome], store: Store) -> Results:
         return {
             "backend": combination[0],
             "format": combination[1],
+            "timestep": study.timestep(combination[1]),
             "means": _means(populations, samples[combination]),
             "cost": _mean_cost(by_combination[combination]),
             "runs": [_run_entry(outcome, store) for outcome in by_combination[combination]],
+            "notes": [
+                *study.number_format(combination[1]).notes,
+                *_observations(by_combination[combination]),
+            ],
         }
 
     content = {
@@ -110,6 +115,7 @@ def exit_code(content: Mapping[str, Any], ignore_verdicts: bool = False) -> int:
     entries = [content["reference"], *content["candidates"]]
     if any(run["status"] == "failed" for entry in entries for run in entry["runs"]):
         return 4
+    # what was not run, though nothing is wrong, says nothing against a port
     verdicts = {candidate["verdict"] for candidate in content["candidates"]}
     if ignore_verdicts:
         return 0
@@ -131,7 +137,8 @@ def write(results: Results, folder: Path) -> Path:
 def junit(content: Mapping[str, Any]) -> bytes:
     """JUnit XML: a test case per candidate, population and statistic, and one per failed run.
 
-    A statistic that deviates is a failure, an inconclusive one is skipped, a failed run an error.
+    A statistic that deviates is a failure, one that is inconclusive and a candidate that was not run
+    are skipped, a failed run is an error.
     """
     suite = ElementTree.Element("testsuite", name=content["study"]["name"])
     count = dict.fromkeys(("tests", "failures", "skipped", "errors"), 0)
@@ -147,6 +154,10 @@ def junit(content: Mapping[str, Any]) -> bytes:
                 count["errors"] += 1
                 element = case(entry, f"run with seed {run['seed']}")
                 ElementTree.SubElement(element, "error", message=_xml(run["error"]))
+        if entry["verdict"] == "not run":
+            count["skipped"] += 1
+            message = f"not run: {entry['reasons'][0]}"
+            ElementTree.SubElement(case(entry, "runs"), "skipped", message=_xml(message))
         for score in entry.get("scores", ()):
             element = case(entry, f"{score['population']} {score['statistic']}")
             message = (
@@ -175,6 +186,9 @@ def _verdict(
     outcomes: Sequence[Outcome],
 ) -> dict[str, Any]:
     """Verdict, reasons and scores of a candidate; with a failed run there is no other verdict."""
+    skipped = dict.fromkeys(o.skipped for o in outcomes if o.skipped)
+    if skipped:
+        return {"verdict": "not run", "reasons": list(skipped), "scores": []}
     failures = _failures(outcomes)
     if not set(reference) & set(candidate):
         reasons = failures or [
@@ -203,10 +217,27 @@ def _verdict(
     }
 
 
-def _failures(outcomes: Sequence[Outcome]) -> list[str]:
+def _observations(outcomes: Sequence[Outcome]) -> list[str]:
+    """What runs noticed, summed over seeds: a sentence for each count of events per population."""
+    sums: dict[str, dict[str, int]] = {}
+    records = [outcome.record for outcome in outcomes if outcome.record is not None]
+    for record in records:
+        for name, by_population in record.get("observations", {}).items():
+            for population, by_receptor in by_population.items():
+                for receptor, count in by_receptor.items():
+                    of_name = sums.setdefault(name, {})
+                    key = f"{population} {receptor}"
+                    of_name[key] = of_name.get(key, 0) + count
+    runs = "1 run" if len(records) == 1 else f"{len(records)} runs"
     return [
-        f"seed {o.run.seed} failed: {o.error} (log: {o.log})" for o in outcomes if o.record is None
+        f"{name.replace('_', ' ').capitalize()} in {runs}: "
+        + (", ".join(f"{n:,} in {key}" for key, n in counts.items() if n) or "none")
+        for name, counts in sums.items()
     ]
+
+
+def _failures(outcomes: Sequence[Outcome]) -> list[str]:
+    return [f"seed {o.run.seed} failed: {o.error} (log: {o.log})" for o in outcomes if o.error]
 
 
 def _reference_verdict(
@@ -267,12 +298,13 @@ def _run_entry(outcome: Outcome, store: Store) -> dict[str, Any]:
     record = outcome.record
     return {
         "seed": outcome.run.seed,
-        "status": "failed" if record is None else "done",
+        "status": "not run" if outcome.skipped else "done" if record else "failed",
         "error": outcome.error,
         "log": str(outcome.log.relative_to(store.folder)) if outcome.log else None,
         "key": outcome.key,
         "reused": outcome.reused,
         "cost": None if record is None else record["cost"],
+        "observations": {} if record is None else record.get("observations", {}),
     }
 
 

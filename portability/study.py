@@ -16,7 +16,7 @@ import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import (
     BaseModel,
@@ -29,6 +29,9 @@ from pydantic import (
 )
 
 from portability.errors import RequestError
+
+if TYPE_CHECKING:
+    from portability.precision import NumberFormat
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -108,21 +111,24 @@ class Simulation(_Section):
 
     @model_validator(mode="after")
     def _on_the_grid(self) -> Simulation:
+        self.steps(self.timestep)
+        return self
+
+    def steps(self, timestep: float) -> int:
+        """Simulated steps of ``timestep`` ms: warm-up and analysed duration.
+
+        Raises ValueError, with the key and what is allowed, when one is no whole number of them.
+        """
         for key in ("duration", "warmup"):
-            ratio = getattr(self, key) / self.timestep
+            ratio = getattr(self, key) / timestep
             if not ratio <= MAX_STEPS / 2:
                 raise ValueError(f"{key}: at most {MAX_STEPS // 2} steps are allowed")
             if abs(ratio - round(ratio)) > 1e-6:
                 raise ValueError(
                     f"{key}: must be a whole multiple of the timestep, "
-                    f"{getattr(self, key):g} ms is {ratio:g} steps of {self.timestep:g} ms"
+                    f"{getattr(self, key):g} ms is {ratio:g} steps of {timestep:g} ms"
                 )
-        return self
-
-    @property
-    def n_steps(self) -> int:
-        """Simulated steps: warm-up and analysed duration."""
-        return round(self.duration / self.timestep) + round(self.warmup / self.timestep)
+        return round(self.duration / timestep) + round(self.warmup / timestep)
 
 
 class Reference(_Section):
@@ -161,6 +167,7 @@ class Study(_Section):
     )
 
     _file: Path = PrivateAttr()
+    _formats: dict[str, NumberFormat] = PrivateAttr(default_factory=dict)
     _build: Callable[..., Any] = PrivateAttr()
 
     @property
@@ -196,6 +203,18 @@ class Study(_Section):
 
         defaults = {name: option.default for name, option in load(backend).OPTIONS.items()}
         return defaults | self.backends.get(backend, {})
+
+    def number_format(self, name: str) -> NumberFormat:
+        """The number format that the file calls ``name``."""
+        from portability.precision import number_format  # noqa: PLC0415
+
+        if name not in self._formats:
+            self._formats[name] = number_format(name, self.file.parent)
+        return self._formats[name]
+
+    def timestep(self, format_name: str) -> float:
+        """Time step (ms) of runs in a number format: its own, otherwise the study's."""
+        return self.number_format(format_name).timestep or self.simulation.timestep
 
     @property
     def build(self) -> Callable[..., Any]:
@@ -316,17 +335,24 @@ def _check_backends(study: Study) -> None:
 
 
 def _check_formats(study: Study) -> None:
-    """Known names, written as the format itself writes them, and no combination twice."""
-    from portability.precision import FORMATS, number_format  # noqa: PLC0415
+    """Known names, time steps that fit the durations, and no combination twice."""
+    from portability.precision import FORMATS  # noqa: PLC0415
 
     def known(key: str, name: str) -> str:
         try:
-            return number_format(name).name
+            timestep = study.timestep(name)
         except RequestError as error:
             bins = re.match(r"[a-z]*-?([0-9]+)", name)
             weights = (f.replace("N", bins[1] if bins else "N") for f in FORMATS)
             hint = similar(name, (f for f in weights if "I.F" not in f))
             raise RequestError(f"{study.file}: {key}: {error}{hint}") from None
+        try:
+            study.simulation.steps(timestep)
+        except ValueError as error:
+            raise RequestError(
+                f"{study.file}: {key}: {name!r} does not fit simulation.{error}"
+            ) from None
+        return name
 
     reference = (study.reference.backend, known("reference.format", study.reference.format))
     seen = {reference: "the reference"}

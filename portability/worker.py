@@ -76,13 +76,14 @@ def simulate(specification: Mapping[str, Any], report: Report) -> None:
     if reason := backend.available():
         raise RequestError(reason)
     report({"phase": backend.building()})
-    realization = Realization(network, request["seed"], timestep)
+    number = number_format(request["format"], Path(model["base"]))
+    if number.fingerprint != request.get("machine"):
+        raise RequestError(f"number format {number.name!r} is not what it was a moment ago")
+    realization = Realization(network, request["seed"], timestep, number.delay_steps)
     synapses = realization.n_synapses
     resident_before = psutil.Process().memory_info().rss
     start = time.perf_counter()
-    simulation = backend.simulation(
-        realization, number_format(request["format"]), request["options"]
-    )
+    simulation = backend.simulation(realization, number, request["options"])
     built = time.perf_counter()
 
     report({"phase": "simulating"})
@@ -109,6 +110,7 @@ def simulate(specification: Mapping[str, Any], report: Report) -> None:
             ),
             "threads": request["threads"],
         },
+        "observations": dict(simulation.observations),
     }
     report({"phase": "storing", "fraction": 1.0})
     Store(Path(specification["store"])).add(specification["key"], record, spikes)

@@ -26,6 +26,7 @@ VERDICTS = {
     "deviates": ("◆", "deviates"),
     "inconclusive": ("?", "inconclusive"),
     "failed": ("!", "failed"),
+    "not run": ("–", "not run"),  # noqa: RUF001
     "reference": ("●", "reference"),
 }
 """Sign and word of each verdict."""
@@ -206,7 +207,7 @@ def _key(entry: Mapping[str, Any]) -> Key:
 
 def _shared(entry: Mapping[str, Any]) -> dict[str, Any]:
     """What the page shows of the reference and of every candidate; a failed one may lack it."""
-    lists = {key: entry.get(key) or [] for key in ("reasons", "scores", "runs")}
+    lists = {key: entry.get(key) or [] for key in ("reasons", "scores", "runs", "notes")}
     means = {(m["population"], m["statistic"]): m["mean"] for m in entry.get("means") or []}
     return {
         "backend": entry["backend"],
@@ -223,7 +224,7 @@ def _tally(verdict: str, runs: Sequence[Mapping[str, Any]], scores: Sequence[fig
     """What a cell of the matrix says below the verdict."""
     if verdict == "failed":
         return f"{_failed(runs)} of {_count(len(runs), 'run')}"
-    if verdict == "reference":
+    if verdict in ("reference", "not run"):
         return _count(len(runs), "seed")
     comparisons = _count(len(scores), "comparison")
     if verdict == "pass":
@@ -264,7 +265,7 @@ def _outcome(reference: Mapping[str, Any], candidates: Sequence[Mapping[str, Any
     if not candidates and not failed:
         realizations = _count(len(runs), "realization")
         return f"The reference alone: {realizations} on {name}, and no candidate to compare."
-    if not failed and all(c["verdict"] == "pass" for c in candidates):
+    if not failed and candidates and all(c["verdict"] == "pass" for c in candidates):
         who = _listing(f"{c['backend']} {c['format']}" for c in candidates)
         verb = "passes" if len(candidates) == 1 else "pass"
         return f"{who} {verb}: no deviation exceeds the variability between realizations of {name}."
@@ -274,6 +275,7 @@ def _outcome(reference: Mapping[str, Any], candidates: Sequence[Mapping[str, Any
         ("failed", "failed", "failed"),
         ("inconclusive", "is inconclusive", "are inconclusive"),
         ("pass", "passes", "pass"),
+        ("not run", "was not run", "were not run"),
     ):
         names = [f"{c['backend']} {c['format']}" for c in candidates if c["verdict"] == verdict]
         if names:

@@ -652,7 +652,7 @@ def _assert_connections(simulator: Simulator, text: str, weight_error: float = 0
         expected = Synapses(
             drawn.source,
             drawn.target,
-            number.discretiser(projection)(drawn.weight),
+            number.discretiser(projection, realization)(drawn.weight, 0),
             drawn.delay,
         ).sorted()
         found = simulation.connections(projection.label)

@@ -3,23 +3,35 @@
 from __future__ import annotations
 
 import tracemalloc
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 from scipy import stats
 
 from portability.errors import RequestError
-from portability.network import AllToAll, Distribution, FromList, Projection, Value
+from portability.network import (
+    AllToAll,
+    Distribution,
+    FromList,
+    Network,
+    Population,
+    Projection,
+    Value,
+)
 from portability.precision import (
     MAX_BINS,
+    CodeBook,
     FixedPoint,
+    NumberFormat,
+    Weights,
     first_root,
     half_width,
     mean_and_sd,
     number_format,
     sd_ratio,
 )
-from portability.realization import quantile
+from portability.realization import Realization, quantile
 
 HALF_WIDTHS = {
     2: 2.0, 3: 2.206991703, 4: 2.324588581, 5: 2.417163230, 6: 2.493398083, 7: 2.558316110,
@@ -48,6 +60,20 @@ def projection(weight: Value, receptor: str = "excitatory") -> Projection:
     return Projection("p", "a", "b", receptor, AllToAll(), weight, 1.0)  # type: ignore[arg-type]
 
 
+def realized(described: Projection) -> Realization:
+    cells = tuple(Population(label, 10, "IF_curr_exp", {}) for label in "ab")
+    return Realization(Network(cells, (described,)), 1, 0.1)
+
+
+def discretiser(number: NumberFormat, described: Projection) -> Callable[[Weights], Weights]:
+    discretise = number.discretiser(described, realized(described))
+    return lambda weights: discretise(weights, 0)
+
+
+def code_book(number: NumberFormat, described: Projection) -> CodeBook | None:
+    return number.code_book(described, realized(described))
+
+
 def sample(mean: float, sd: float, n: int = 400_000, seed: int = 7) -> np.ndarray:
     return np.random.default_rng(seed).normal(mean, sd, n)
 
@@ -65,9 +91,9 @@ def test_first_root_exists_beyond_the_fallback_limit():
 @pytest.mark.parametrize("bins", [1, 2**16, 2**20, 2**24])
 def test_moments_falls_back_to_five_standard_deviations(bins):
     assert half_width("moments", bins) == 5.0
-    expected = number_format(f"naive-{bins}").discretiser(projection(normal(1.0, 0.1)))
+    expected = discretiser(number_format(f"naive-{bins}"), projection(normal(1.0, 0.1)))
     weights = sample(1.0, 0.1, 1000)
-    actual = number_format(f"moments-{bins}").discretiser(projection(normal(1.0, 0.1)))
+    actual = discretiser(number_format(f"moments-{bins}"), projection(normal(1.0, 0.1)))
     np.testing.assert_array_equal(actual(weights), expected(weights))
 
 
@@ -112,7 +138,7 @@ def test_three_and_four_moment_bins_of_a_standard_normal():
 
 def test_three_moment_bins_are_taken_with_their_probabilities():
     weights = sample(100.0, 1.0)
-    held = number_format("moments-3").discretiser(projection(normal(100.0, 1.0)))(weights)
+    held = discretiser(number_format("moments-3"), projection(normal(100.0, 1.0)))(weights)
     values, counts = np.unique(held, return_counts=True)
     np.testing.assert_array_equal(values, number_format("moments-3").values(100.0, 1.0))
     # standard error of a fraction of 400,000: below 0.0008
@@ -122,7 +148,7 @@ def test_three_moment_bins_are_taken_with_their_probabilities():
 @pytest.mark.parametrize("distribution", [EXCITATORY, INHIBITORY])
 def test_tie_goes_to_the_larger_value(distribution):
     mean, sd = distribution
-    discretise = number_format("moments-2").discretiser(projection(normal(mean, sd)))
+    discretise = discretiser(number_format("moments-2"), projection(normal(mean, sd)))
     smaller, larger = number_format("moments-2").values(mean, sd)
     below = np.nextafter(mean, -np.inf)
     assert discretise(np.array([mean, below])).tolist() == [larger, smaller]
@@ -142,7 +168,7 @@ def test_weights_on_and_next_to_every_inner_edge(scheme, bins, distribution):
     # a search in the sorted edges knows nothing of divisions
     expected = number.values(mean, sd)[np.searchsorted(edges, weights, side="right")]
     np.testing.assert_array_equal(
-        number.discretiser(projection(normal(mean, sd)))(weights), expected
+        discretiser(number, projection(normal(mean, sd)))(weights), expected
     )
 
 
@@ -150,7 +176,7 @@ def test_every_weight_gets_the_nearest_value():
     for name in ("naive-5", "moments-8"):
         values = number_format(name).values(*EXCITATORY)
         weights = sample(*EXCITATORY, n=2000)
-        held = number_format(name).discretiser(projection(normal(*EXCITATORY)))(weights)
+        held = discretiser(number_format(name), projection(normal(*EXCITATORY)))(weights)
         nearest = np.abs(weights[:, None] - values).min(axis=1)
         assert np.abs(held - weights) == pytest.approx(nearest, abs=1e-10)
 
@@ -158,7 +184,7 @@ def test_every_weight_gets_the_nearest_value():
 def test_weights_outside_the_interval_get_the_outer_values():
     number = number_format("moments-4")
     values = number.values(*INHIBITORY)
-    held = number.discretiser(projection(normal(*INHIBITORY)))(np.array([-1e9, -1e3, 0.0, 1e9]))
+    held = discretiser(number, projection(normal(*INHIBITORY)))(np.array([-1e9, -1e3, 0.0, 1e9]))
     assert held.tolist() == [values[0], values[0], values[-1], values[-1]]
 
 
@@ -166,7 +192,9 @@ def test_weights_outside_the_interval_get_the_outer_values():
 def test_dale_sets_values_of_the_wrong_sign_to_zero(sign):
     # SD as large as the mean: the outermost of 5 naive values, mean - 4 SD, and the next oppose it
     receptor = "excitatory" if sign > 0 else "inhibitory"
-    discretise = number_format("naive-5").discretiser(projection(normal(sign * 1.0, 1.0), receptor))
+    discretise = discretiser(
+        number_format("naive-5"), projection(normal(sign * 1.0, 1.0), receptor)
+    )
     held = discretise(sign * np.array([-3.5, -1.2, 1.0, 2.9, 5.5]))
     assert held.tolist() == [0, 0, sign * 1.0, sign * 3.0, sign * 5.0]
     values = number_format("naive-5").values(sign * 1.0, 1.0)
@@ -175,8 +203,8 @@ def test_dale_sets_values_of_the_wrong_sign_to_zero(sign):
 
 def test_positive_weights_on_an_inhibitory_receptor_stay_positive():
     # conductances are positive whatever the receptor
-    discretise = number_format("moments-2").discretiser(
-        projection(normal(0.004, 0.0004), "inhibitory")
+    discretise = discretiser(
+        number_format("moments-2"), projection(normal(0.004, 0.0004), "inhibitory")
     )
     assert discretise(np.array([0.003, 0.005])).tolist() == pytest.approx([0.0036, 0.0044])
 
@@ -185,7 +213,7 @@ def test_positive_weights_on_an_inhibitory_receptor_stay_positive():
 @pytest.mark.parametrize("bins", [1, 2, 3, 8, 100])
 def test_at_most_n_distinct_values(scheme, bins):
     number = number_format(f"{scheme}-{bins}")
-    held = number.discretiser(projection(normal(*INHIBITORY)))(sample(*INHIBITORY))
+    held = discretiser(number, projection(normal(*INHIBITORY)))(sample(*INHIBITORY))
     assert set(held) <= set(number.values(*INHIBITORY))
     assert len(set(held)) <= bins
 
@@ -196,7 +224,7 @@ def test_at_most_n_distinct_values(scheme, bins):
 def test_moments_preserve_mean_and_sd_of_a_sample(bins, distribution, seed):
     mean, sd = distribution
     weights = sample(mean, sd, seed=seed)
-    discretise = number_format(f"moments-{bins}").discretiser(projection(normal(mean, sd)))
+    discretise = discretiser(number_format(f"moments-{bins}"), projection(normal(mean, sd)))
     held = discretise(weights)
     # standard errors for 400,000 weights: SD/632 of the mean, less than SD/890 of the SD
     assert held.mean() == pytest.approx(weights.mean(), abs=5 * sd / 632)
@@ -205,7 +233,7 @@ def test_moments_preserve_mean_and_sd_of_a_sample(bins, distribution, seed):
 
 def test_naive_two_bins_preserve_the_mean_but_not_the_sd():
     weights = sample(*EXCITATORY)
-    held = number_format("naive-2").discretiser(projection(normal(*EXCITATORY)))(weights)
+    held = discretiser(number_format("naive-2"), projection(normal(*EXCITATORY)))(weights)
     assert held.mean() == pytest.approx(weights.mean(), abs=5 * 2.5 * 8.78 / 632)
     assert held.std() == pytest.approx(2.5 * weights.std(), rel=5 / 890)
 
@@ -215,7 +243,7 @@ def test_explicit_weights_use_their_own_mean_and_sd():
     explicit = Projection(
         "p", "a", "b", "excitatory", FromList(np.arange(4), np.arange(4)), weights, 1.0
     )
-    discretise = number_format("moments-2").discretiser(explicit)
+    discretise = discretiser(number_format("moments-2"), explicit)
     mean, sd = 3.0, np.sqrt(3.5)
     expected = [mean - sd, mean - sd, mean + sd, mean + sd]
     assert discretise(weights) == pytest.approx(expected)
@@ -229,18 +257,18 @@ def test_explicit_weights_use_their_own_mean_and_sd():
 @pytest.mark.parametrize("name", ["naive-2", "moments-3", "naive-1", "double"])
 def test_equal_weights_are_left_as_they_are(name, weight):
     weights = np.atleast_1d(np.asarray(weight))
-    held = number_format(name).discretiser(projection(weight))(weights)
+    held = discretiser(number_format(name), projection(weight))(weights)
     np.testing.assert_array_equal(held, weights)
 
 
 def test_double_is_exact_and_float32_rounds():
     weights = np.array([0.1, -0.3512, 1.0])
-    assert number_format("double").discretiser(projection(0.1))(weights).tolist() == [
+    assert discretiser(number_format("double"), projection(0.1))(weights).tolist() == [
         0.1,
         -0.3512,
         1.0,
     ]
-    held = number_format("float32").discretiser(projection(0.1))(weights)
+    held = discretiser(number_format("float32"), projection(0.1))(weights)
     assert held.dtype == np.float64
     assert held.tolist() == [float(np.float32(w)) for w in weights]
     assert held[0] != 0.1
@@ -250,7 +278,7 @@ def test_the_argument_is_not_modified():
     weights = sample(*EXCITATORY, n=100)
     before = weights.copy()
     for name in ("double", "float32", "naive-2", "moments-3"):
-        number_format(name).discretiser(projection(normal(*EXCITATORY)))(weights)
+        discretiser(number_format(name), projection(normal(*EXCITATORY)))(weights)
         np.testing.assert_array_equal(weights, before)
 
 
@@ -351,13 +379,13 @@ def test_ends_of_32_bits(fixed):
 def test_fixed_point_rounds_weights_to_its_fraction_bits():
     weights = np.array([[0.0878, -0.3512], [1e6, -1e6]])
     for name in ("s16.15", "s16.15-floor-wrap"):
-        held = number_format(name).discretiser(projection(normal(0.0878, 0.00878)))(weights)
+        held = discretiser(number_format(name), projection(normal(0.0878, 0.00878)))(weights)
         # 0.0878 * 2^15 is 2877.03 and 0.3512 * 2^15 is 11508.1; the others are out of range
         assert (held * 2**15).tolist() == [[2877, -11508], [2**31 - 1, -(2**31)]]
 
 
 def test_values_are_rounded_after_discretisation():
-    discretise = number_format("moments-2/s0.7").discretiser(projection(normal(0.5, 0.1)))
+    discretise = discretiser(number_format("moments-2/s0.7"), projection(normal(0.5, 0.1)))
     # 0.4 is 51.2 / 128 and 0.6 is 76.8 / 128
     assert (discretise(np.array([0.1, 0.499, 0.501])) * 128).tolist() == [51, 51, 77]
 
@@ -372,13 +400,13 @@ def test_values_are_rounded_after_discretisation():
 def test_code_book_is_the_discretiser(scheme, bins, state, distribution):
     number = number_format(f"{scheme}-{bins}{state}")
     described = projection(normal(*distribution))
-    book = number.code_book(described)
+    book = code_book(number, described)
     assert book.values.shape == (bins,)
     weights = np.append(sample(*distribution, n=5000), [-10.0, 0.0, distribution[0], 10.0])
     codes = book.encode(weights)
     assert codes.dtype == np.int64
     assert (codes.min(), codes.max()) == (0, bins - 1)
-    np.testing.assert_array_equal(book.values[codes], number.discretiser(described)(weights))
+    np.testing.assert_array_equal(book.values[codes], discretiser(number, described)(weights))
 
 
 @pytest.mark.parametrize("name", ["naive-2", "moments-3/float32", "naive-4/s16.15"])
@@ -386,17 +414,17 @@ def test_code_book_of_explicit_weights(name):
     weights = sample(-0.3512, 0.03512, n=600).reshape(20, 30)
     described = projection(weights)
     number = number_format(name)
-    book = number.code_book(described)
+    book = code_book(number, described)
     codes = book.encode(weights)
     assert codes.shape == weights.shape
-    np.testing.assert_array_equal(book.values[codes], number.discretiser(described)(weights))
+    np.testing.assert_array_equal(book.values[codes], discretiser(number, described)(weights))
 
 
 @pytest.mark.parametrize(
     "name", ["double", "float32", "s16.15", "naive-257", "moments-257/s16.15", "moments-65536"]
 )
 def test_no_code_book_for_more_than_256_values(name):
-    assert number_format(name).code_book(projection(normal(*EXCITATORY))) is None
+    assert code_book(number_format(name), projection(normal(*EXCITATORY))) is None
 
 
 @pytest.mark.parametrize(
@@ -412,7 +440,7 @@ def test_no_code_book_for_more_than_256_values(name):
     ],
 )
 def test_one_weight_for_all_is_a_book_of_one_value(name, held):
-    book = number_format(name).code_book(projection(0.1))
+    book = code_book(number_format(name), projection(0.1))
     assert book.values.tolist() == [held]
     codes = book.encode(np.full((2, 3), 0.1))
     assert codes.dtype == np.int64
@@ -423,18 +451,18 @@ def test_one_weight_for_all_is_a_book_of_one_value(name, held):
 @pytest.mark.parametrize("weight", [normal(-0.3512, 0.0), np.full(3, -0.3512)], ids=["law", "list"])
 def test_weights_without_spread_are_a_book_of_one_value(name, weight):
     described, number = projection(weight), number_format(name)
-    book = number.code_book(described)
+    book = code_book(number, described)
     weights = np.full(3, -0.3512)
     assert book.values.shape == (1,)
     np.testing.assert_array_equal(
-        book.values[book.encode(weights)], number.discretiser(described)(weights)
+        book.values[book.encode(weights)], discretiser(number, described)(weights)
     )
 
 
 def test_the_finest_format_is_cheap_in_memory():
     weights = sample(*EXCITATORY, n=2**14)
     tracemalloc.start()
-    discretise = number_format(f"moments-{2**24}").discretiser(projection(normal(*EXCITATORY)))
+    discretise = discretiser(number_format(f"moments-{2**24}"), projection(normal(*EXCITATORY)))
     held = discretise(weights)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
@@ -508,13 +536,13 @@ def test_a_distribution_without_spread_is_left_as_it_is(name, parameters):
     distribution = Distribution(name, parameters)
     drawn = quantile(distribution, np.array([0.1, 0.9]))
     assert mean_and_sd(distribution) == (drawn[0], 0.0)
-    held = number_format("naive-2").discretiser(projection(distribution))(drawn)
+    held = discretiser(number_format("naive-2"), projection(distribution))(drawn)
     np.testing.assert_array_equal(held, drawn)
 
 
 def test_unknown_distribution_is_refused():
     circular = projection(Distribution("vonmises", {"mu": 0, "kappa": 1}))
     with pytest.raises(RequestError, match=r"'vonmises'.*lognormal"):
-        number_format("naive-2").discretiser(circular)
+        discretiser(number_format("naive-2"), circular)
     weights = np.array([0.5])
-    assert number_format("double").discretiser(circular)(weights) == weights
+    assert discretiser(number_format("double"), circular)(weights) == weights

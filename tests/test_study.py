@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from portability.errors import RequestError
-from portability.study import Run, load_study
+from portability.study import Run, Study, load_study
 
 MODEL = """\
 print("a script may print")
@@ -78,13 +78,17 @@ def test_emulator_with_weights_and_state(study_file: Path) -> None:
     assert study.options("emulator") == {"threads": 2, "weights": "int16"}
 
 
+def steps(study: Study) -> int:
+    return study.simulation.steps(study.simulation.timestep)
+
+
 def test_defaults(study_file: Path) -> None:
     text = STUDY.replace("warmup = 50.0\n", "")
     study_file.write_text(text[: text.index("[[candidate]]")])
     study = load_study(study_file)
     assert study.simulation.warmup == 1000.0
     assert study.simulation.timestep == 0.1
-    assert study.simulation.n_steps == 12000
+    assert steps(study) == 12000
     assert [r.role for r in study.runs()] == ["reference", "reference"]
     assert study.options("nest")["threads"] == 1
 
@@ -97,9 +101,17 @@ def test_whole_numbers_are_numbers(study_file: Path) -> None:
 def test_decimal_multiples_of_the_timestep_are_multiples(study_file: Path) -> None:
     # 0.3 / 0.1 and 4.35 / 0.05 are no whole numbers in binary
     study_file.write_text(STUDY.replace("warmup = 50.0", "warmup = 0.3"))
-    assert load_study(study_file).simulation.n_steps == 2003
+    assert steps(load_study(study_file)) == 2003
     study_file.write_text(STUDY.replace("warmup = 50.0", "warmup = 4.35\ntimestep = 0.05"))
-    assert load_study(study_file).simulation.n_steps == 4087
+    assert steps(load_study(study_file)) == 4087
+
+
+def test_a_format_with_a_time_step_of_its_own(study_file: Path) -> None:
+    study_file.write_text(STUDY.replace('format = "naive-2"', 'format = "double@0.5ms"'))
+    study = load_study(study_file)
+    assert study.timestep("double@0.5ms") == 0.5
+    assert study.simulation.steps(0.5) == 500
+    assert study.timestep("double") == 0.1
 
 
 def test_shipped_model_and_what_a_script_prints(

@@ -27,6 +27,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -81,6 +82,11 @@ def available() -> str | None:
     return None
 
 
+def skipped(options: Mapping[str, Any]) -> str | None:
+    """None: whoever asks for a run gets one."""
+    return None
+
+
 def versions() -> dict[str, str]:
     """Versions of the packages whose code decides the result."""
     return {p: importlib.metadata.version(p) for p in ("pynn-portability", "numba", "numpy")}
@@ -120,11 +126,12 @@ def estimate(
     Coefficients measured on the microcircuit at scales 0.1 to 1 on two cores. The first run of each
     state arithmetic on a machine compiles for about 20 s.
     """
-    synapses = Realization(network, 0, timestep).n_synapses
+    realization = Realization(network, 0, timestep)
+    synapses = realization.n_synapses
     neurons = sum(p.size for p in network.populations)
     # which storage it is does not depend on the neurons
     state = arithmetic(number_format, np.empty((len(COEFFICIENTS), 0)))
-    storage = weight_storage(network, number_format, state, options["weights"])
+    storage = weight_storage(realization, number_format, state, options["weights"])
     n_threads = min(options["threads"], len(network.projections) or 1)
     events = synapses * 3.0 * n_steps * timestep / 1000.0
     bytes_per_synapse = 2 + storage.bits_beside / 8
@@ -169,16 +176,18 @@ def _propagators(
 class EmulatorSimulation:
     """A network in compressed form, ready to run once."""
 
+    observations: Mapping[str, Mapping[str, Mapping[str, int]]] = MappingProxyType({})
+
     def __init__(
         self, realization: Realization, number_format: NumberFormat, weights: str, n_threads: int
     ) -> None:
         self._realization = realization
-        self._network = network = realization.network
+        self._network = realization.network
         self._format = number_format
         self._arithmetic = _arithmetic(realization, number_format)
         self._n_threads = n_threads
         self._joint = self._arithmetic.state == np.float32 and self._currents_decay_alike()
-        storage = weight_storage(network, number_format, self._arithmetic, weights)
+        storage = weight_storage(realization, number_format, self._arithmetic, weights)
         self._synapses = CompressedSynapses(
             realization, number_format, self._arithmetic, storage, n_threads
         )
@@ -332,7 +341,9 @@ class EmulatorSimulation:
             np.empty((len(lines.table), FIRST_ROOM), np.int64),
             np.empty((len(lines.table), FIRST_ROOM), np.int64),
         )
-        drives = drive_tables(self._realization, self._arithmetic, blocks, self._joint)
+        drives = drive_tables(
+            self._realization, self._format, self._arithmetic, blocks, self._joint
+        )
         return Worker(neurons, drives, lines, queue)
 
     def _neurons(self, blocks: list[Block]) -> engine.Neurons:

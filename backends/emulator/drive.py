@@ -23,6 +23,7 @@ from portability.backends.emulator.arithmetic import Arithmetic
 from portability.backends.emulator.engine import DriveTables
 from portability.backends.emulator.synapses import Block
 from portability.errors import RequestError
+from portability.precision import NumberFormat
 from portability.realization import Realization, Stream
 
 NEGLIGIBLE_TAIL = 1e-15
@@ -33,7 +34,11 @@ LABEL_AFTER_START = 2
 
 
 def drive_tables(
-    realization: Realization, arithmetic: Arithmetic, blocks: list[Block], joint: bool
+    realization: Realization,
+    number_format: NumberFormat,
+    arithmetic: Arithmetic,
+    blocks: list[Block],
+    joint: bool,
 ) -> DriveTables:
     """The tables of the thread that owns ``blocks``; with ``joint``, both receptors are the first."""
     runs: list[tuple[int, ...]] = []
@@ -43,7 +48,8 @@ def drive_tables(
     drives = realization.network.drives
     for number, drive in enumerate(drives):
         arrays = realization.drive(drive.label)
-        weight = arithmetic.current(arrays.weight)
+        held = number_format.drive_weights(drive.label, realization)
+        weight = arithmetic.current(held)
         mean = arrays.rate * realization.timestep / 1000
         if mean.max() > MOST_SPIKES:
             raise RequestError(
@@ -53,7 +59,7 @@ def drive_tables(
         delay = arrays.delay.astype(np.int64)
         begin = _first_step(drive.start, delay, realization.timestep)
         end = _first_step(drive.start + drive.duration, delay, realization.timestep)
-        table = np.stack([mean, arrays.weight, delay])
+        table = np.stack([mean, held, delay])
         for block in blocks:
             for part in block.parts:
                 if part.population != drive.target:

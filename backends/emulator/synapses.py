@@ -33,7 +33,7 @@ from numpy.typing import NDArray
 
 from portability.backends.emulator.arithmetic import Arithmetic
 from portability.errors import RequestError
-from portability.network import Distribution, Network, Population, Projection
+from portability.network import Distribution, Population, Projection
 from portability.precision import NumberFormat
 from portability.realization import CHUNK_SIZE, Levels, Realization, Synapses, quantile
 
@@ -75,9 +75,9 @@ class WeightStorage:
 
 
 def weight_storage(
-    network: Network, number_format: NumberFormat, arithmetic: Arithmetic, asked: str
+    realization: Realization, number_format: NumberFormat, arithmetic: Arithmetic, asked: str
 ) -> WeightStorage:
-    """How the weights of ``network`` are held; ``asked`` is one of ``STORAGES``.
+    """How the weights of a realized network are held; ``asked`` is one of ``STORAGES``.
 
     ``auto`` takes places or codes where every projection has at most 256 values, and otherwise
     numbers of the state arithmetic: for fixed point 16 bits if no weight can need more, else 32.
@@ -90,27 +90,32 @@ def weight_storage(
                 f"of format {number_format.name!r}; allowed are 'auto' and 'int16'"
             )
         return WeightStorage(dtype=np.dtype(asked))
-    books = [number_format.code_book(p) for p in network.projections]
+    projections = realization.network.projections
+    books = [number_format.code_book(p, realization) for p in projections]
     if all(books):
         values = max((len(book.values) for book in books if book), default=1)
         if values <= PLACED_VALUES:
             return WeightStorage(values=values)
         return WeightStorage(code_bits=next(b for b in CODE_BITS if 2**b >= values))
-    largest = [largest_weight(p, number_format, arithmetic) for p in network.projections]
+    largest = [largest_weight(p, realization, number_format, arithmetic) for p in projections]
     if arithmetic.fixed and max(largest, default=0) <= LARGEST_INT16:
         return WeightStorage(dtype=np.dtype(np.int16))
     return WeightStorage(dtype=arithmetic.state)
 
 
 def largest_weight(
-    projection: Projection, number_format: NumberFormat, arithmetic: Arithmetic
+    projection: Projection,
+    realization: Realization,
+    number_format: NumberFormat,
+    arithmetic: Arithmetic,
 ) -> Any:
     """The largest magnitude a weight can have in any realization, in the unit of the arithmetic."""
     weight = projection.weight
     if isinstance(weight, Distribution):
         # what follows never decreases, so the extremes of all draws are enough
         weight = quantile(weight, np.array([2.0**-54, 1 - 2.0**-53]))
-    held = number_format.discretiser(projection)(np.atleast_1d(np.asarray(weight, np.float64)))
+    discretise = number_format.discretiser(projection, realization)
+    held = discretise(np.atleast_1d(np.asarray(weight, np.float64)), 0)
     return np.abs(arithmetic.current(held)).max(initial=0)
 
 
@@ -266,12 +271,12 @@ class CompressedSynapses:
     def _book(self, projection: Projection) -> Array:
         """Values of the projection's codes, the scale of its int16 numbers, or nothing."""
         if self.storage.dtype is None:
-            book = self._format.code_book(projection)
+            book = self._format.code_book(projection, self._realization)
             assert book is not None
             return self._arithmetic.current(book.values)
         if self.storage.dtype != np.int16:
             return np.empty(0, self._arithmetic.state)
-        largest = largest_weight(projection, self._format, self._arithmetic)
+        largest = largest_weight(projection, self._realization, self._format, self._arithmetic)
         if self._arithmetic.fixed:
             return np.maximum(-(-np.atleast_1d(largest) // LARGEST_INT16), 1)
         scale = np.atleast_1d(largest) / largest.dtype.type(LARGEST_INT16)
@@ -430,7 +435,7 @@ class CompressedSynapses:
 
         def draw(start: int, stop: int) -> tuple[tuple[Array, Array, Array, Array], Array]:
             drawn = realization.synapse_range(label, start, stop, weights=numbers or coded)
-            beside = encode(drawn.weight)
+            beside = encode(drawn.weight, start)
             code = beside if coded else np.zeros(len(drawn), np.uint8)
             return (drawn.source, drawn.target, drawn.delay, code), beside
 
@@ -439,7 +444,9 @@ class CompressedSynapses:
         if label not in self._levels:  # the network is drawn twice
             self._levels[label] = (
                 realization.weight_levels(
-                    label, encode if coded else lambda weights: np.zeros(len(weights), np.int64)
+                    label,
+                    # codes do not depend on where a weight stands
+                    lambda w: encode(w, 0) if coded else np.zeros(len(w), np.int64),
                 ),
                 realization.delay_levels(label),
             )
@@ -453,19 +460,24 @@ class CompressedSynapses:
 
         return draw_coded
 
-    def _encoder(self, projection: Projection) -> Callable[[NDArray[np.float64]], Array]:
-        """From weights (nA) to codes or to numbers, of the type of the table they go to."""
+    def _encoder(self, projection: Projection) -> Callable[[NDArray[np.float64], int], Array]:
+        """From weights (nA) to codes or to numbers, of the type of the table they go to.
+
+        The second argument is the index of the first of them within the projection.
+        """
         if self.storage.dtype is None:
-            book = self._format.code_book(projection)
+            book = self._format.code_book(projection, self._realization)
             assert book is not None
             encode = book.encode
-            return lambda weights: encode(weights).astype(np.uint8)
-        discretise, current = self._format.discretiser(projection), self._arithmetic.current
-        dtype = self.storage.dtype
+            return lambda weights, start: encode(weights).astype(np.uint8)
+        discretise = self._format.discretiser(projection, self._realization)
+        current, dtype = self._arithmetic.current, self.storage.dtype
         if dtype != np.int16:
-            return lambda weights: current(discretise(weights)).astype(dtype)
+            return lambda weights, start: current(discretise(weights, start)).astype(dtype)
         scale = self._book(projection)[0]
-        return lambda weights: np.rint(current(discretise(weights)) / scale).astype(np.int16)
+        return lambda weights, start: np.rint(current(discretise(weights, start)) / scale).astype(
+            np.int16
+        )
 
     def _each_pathway(self, work: Callable[[int], Any]) -> list[Any]:
         """``work`` on every pathway, in as many threads as the simulation has.
