@@ -44,7 +44,7 @@ def example(
     reference = ("nest", "double")
     keys = (reference, *(c for c in candidates if c not in failed))
     statistics = {k: {s: _samples(sizes, k, s) for s in seeds} for k in keys}
-    spikes = {k: _spikes(sizes, SPREAD[k[1]], n) for n, k in enumerate(keys)}
+    spikes = {k: _spikes(sizes, SPREAD[k[1].split("/")[0]], n) for n, k in enumerate(keys)}
     baseline = [
         _baseline(statistics[reference], population, statistic)
         for statistic in ("rate", "cv", "cc")
@@ -123,7 +123,11 @@ def _samples(sizes: dict[str, int], key: Key, seed: int) -> dict[str, dict[str, 
         cv = same.normal(0.9, 0.11, size)
         cc = same.normal(0.002, 0.008, min(size, 100) ** 2 // 2)
         if key != ("nest", "double"):
-            gamma = mean + SPREAD[key[1]] * (gamma - mean) + own.normal(0, 0.06 * mean, size)
+            gamma = (
+                mean
+                + SPREAD[key[1].split("/")[0]] * (gamma - mean)
+                + own.normal(0, 0.06 * mean, size)
+            )
             cv = cv + own.normal(0, 0.02, size)
             cc = cc + own.normal(0, 0.001, cc.size)
         rate = np.maximum(np.round(gamma * DURATION / 1000), 0) / (DURATION / 1000)

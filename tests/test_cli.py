@@ -287,6 +287,38 @@ def test_run_record_holds_everything_that_made_it(
         assert len(record["spikes_sha256"]) == 64
 
 
+def test_each_format_has_its_time_step_and_its_memory(folder: Path, command: Command) -> None:
+    names = ["double@0.5ms", "moments-2/float32", "naive-1@1ms"]
+    write_study(folder, (f'"{BACKEND}"', '"emulator"'), ('"naive-1"', json.dumps(names)))
+    ended = command("run", "study.toml", "--exit-zero")
+    assert ended.code == 0, ended.err
+    records = [json.loads(p.read_text()) for p in folder.glob("results/tiny/runs/*/run.json")]
+    requests = {r["request"]["format"]: r["request"] for r in records}
+    grids = {name: (r["timestep"], r["n_steps"]) for name, r in requests.items()}
+    assert grids == {
+        "double": (0.1, 500),
+        "double@0.5ms": (0.5, 100),
+        "moments-2/float32": (0.1, 500),
+        "naive-1@1ms": (1.0, 50),
+    }
+    results = json.loads((folder / "results" / "tiny" / "results.json").read_text())
+    entries = (results["reference"], *results["candidates"])
+    assert {e["format"]: e["timestep"] for e in entries} == {k: g[0] for k, g in grids.items()}
+    for entry in entries:
+        # at least the number of the target, 16 bits
+        assert entry["cost"]["bytes_per_synapse_allocated"] > 2
+        assert entry["cost"]["bytes_per_synapse_allocated"] < 200
+
+
+def test_durations_must_fit_the_time_step_of_every_format(folder: Path, command: Command) -> None:
+    write_study(folder, ('"naive-1"', '"naive-1@0.3ms"'))
+    ended = command("run", "study.toml")
+    assert ended.code == 2
+    assert "candidate.format (candidate 1): 'naive-1@0.3ms' does not fit" in ended.err
+    assert "40 ms is 133.333 steps of 0.3 ms" in ended.err
+    assert not (folder / "results").exists()
+
+
 @pytest.fixture
 def copy(
     finished: tuple[Path, subprocess.CompletedProcess], folder: Path

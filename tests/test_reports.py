@@ -310,9 +310,12 @@ def test_raster_shows_the_spikes_of_its_window(tmp_path: Path) -> None:
     )
 
 
-def test_sweep_needs_three_numbers_of_bins(tmp_path: Path) -> None:
-    parsed = _render(tmp_path, example(SWEEP, (), sizes={"L4E": 900}))
-    assert "Distance against number of bins: nest" in parsed.text
+@pytest.mark.parametrize("state", ["", "/float32", "/s16.15"])
+def test_sweep_needs_three_numbers_of_bins(tmp_path: Path, state: str) -> None:
+    varied = tuple((backend, name + state) for backend, name in SWEEP)
+    parsed = _render(tmp_path, example(varied, (), sizes={"L4E": 900}))
+    title = f"Distance against number of bins: nest {state[1:]}".rstrip()
+    assert title in parsed.text
     sweeps = [d for alt, d in parsed.drawings.items() if "against the number of bins" in alt]
     assert len(sweeps) == 3
     assert {"2", "4", "8", "16"} <= set(_labels(sweeps[0]))
@@ -322,8 +325,47 @@ def test_sweep_needs_three_numbers_of_bins(tmp_path: Path) -> None:
     assert "naive discretisation" in parsed.text
     assert "moments discretisation" not in parsed.text
     # The failed point is a gap, and two points are no sweep.
-    fewer = _render(tmp_path, example(SWEEP, (("nest", "naive-4"),), sizes={"L4E": 900}))
+    fewer = _render(tmp_path, example(varied, (("nest", "naive-4" + state),), sizes={"L4E": 900}))
     assert "Distance against number of bins" not in fewer.text
+
+
+def test_curves_of_different_states_stay_apart(tmp_path: Path) -> None:
+    mixed = (SWEEP[0], SWEEP[1], ("nest", "naive-16/float32"), ("nest", "naive-2/float32"))
+    parsed = _render(tmp_path, example(mixed, (), sizes={"L4E": 900}))
+    assert "Distance against number of bins" not in parsed.text
+
+
+def test_candidate_that_was_not_run(tmp_path: Path) -> None:
+    results, statistics, spikes = example((("nest", "naive-2"),), ())
+    reason = "no <board> is configured"
+    results["candidates"].append(
+        {
+            "backend": "spinnaker",
+            "format": "double",
+            "verdict": "not run",
+            "reasons": [reason],
+            "notes": ["the machine's <b>clock</b> drifts"],
+            "scores": [],
+            "means": [],
+            "cost": None,
+            "runs": [
+                {
+                    "seed": 1,
+                    "status": "not run",
+                    "error": None,
+                    "reused": False,
+                    "cost": None,
+                }
+            ],
+        }
+    )
+    parsed = _render(tmp_path, (results, statistics, spikes))
+    assert reason in parsed.text
+    assert "the machine's <b>clock</b> drifts" in parsed.text
+    assert "spinnaker double was not run" in parsed.text
+    assert "not run" in parsed.text
+    # nothing failed
+    assert "failed" not in parsed.text.split("How a verdict is reached")[0]
 
 
 browser = pytest.mark.skipif(
