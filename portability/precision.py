@@ -4,12 +4,15 @@ A format is named by a short string: ``WEIGHTS``, ``STATE`` or ``WEIGHTS/STATE``
 
 Weights: ``naive-N`` and ``moments-N`` allow the weights of each projection only N different values,
 the two schemes of Dasbach, Tetzlaff, Diesmann and Senk (2021), Front. Neurosci. 15:757790, section
-2.2. Without either, weights are only rounded to what the state arithmetic can represent.
+2.2. The name of a machine, or of a TOML file that describes one, stands for weights and delays as that
+machine holds them (`portability.machines`). Without any of these, weights are only rounded to what the
+state arithmetic can represent.
 
 State: ``double``, the reference, is what a name without a state means. ``float32`` is single
 precision. ``sI.F`` is fixed point with a sign, I integer bits and F fraction bits (the notation of
 ISO/IEC TR 18037), see `FixedPoint`. It rounds to the nearest value and saturates; ``-floor`` or
-``-zero`` after it rounds otherwise, and ``-wrap`` lets it overflow.
+``-zero`` after it rounds otherwise, and ``-wrap`` lets it overflow. ``-full`` after a machine is that
+machine's own state arithmetic and time step; ``spinnaker-full-N`` has N sub-steps per time step.
 
 ``@Tms`` at the end is a time step of the format's own, T ms, instead of the study's.
 
@@ -33,17 +36,30 @@ import scipy  # loads its parts at first use; most runs need neither statistics 
 from numpy.typing import NDArray
 
 from portability.errors import RequestError
-from portability.network import Distribution, Projection, Value
+from portability.machines import MAX_CODES, Machine, load_machine, shipped_machines
+from portability.network import Distribution, Network, Projection, Value
 from portability.realization import Realization, to_steps
+from portability.tables import similar
 
 Weights = NDArray[np.float64]
-Scheme = Literal["exact", "naive", "moments"]
+Scheme = Literal["exact", "naive", "moments", "machine"]
 Rounding = Literal["nearest", "floor", "zero"]
 Overflow = Literal["saturate", "wrap"]
 
-FORMATS = ("double", "float32", "sI.F", "naive-N", "moments-N", "naive-N/float32", "moments-N/sI.F")
+FORMATS = (
+    "double",
+    "float32",
+    "sI.F",
+    "naive-N",
+    "moments-N",
+    "MACHINE",
+    "MACHINE-full",
+    "FILE.toml",
+    "naive-N/float32",
+    "moments-N/sI.F",
+    "MACHINE/float32",
+)
 MAX_BINS = 2**24
-MAX_CODE_BOOK = 2**8
 MAX_WORD = 32
 NAIVE_HALF_WIDTH = 5.0
 # from here on Dasbach et al. do not solve for the half-width: the naive interval is then as good
@@ -88,7 +104,14 @@ class FixedPoint:
         return np.clip(nearest, -self.largest - 1, self.largest).astype(np.int64)
 
 
-State = Literal["float64", "float32"] | FixedPoint
+@dataclass(frozen=True)
+class SpinnakerArithmetic:
+    """What the cores of SpiNNaker compute, bit for bit, in ``substeps`` parts of a time step."""
+
+    substeps: int = 1
+
+
+State = Literal["float64", "float32"] | FixedPoint | SpinnakerArithmetic
 
 
 @dataclass(frozen=True)
@@ -107,9 +130,10 @@ class CodeBook:
 class NumberFormat:
     """How weights and neuron state are represented; made by `number_format`.
 
-    ``bins`` is the number of values per projection, None when the weights are not discretised
-    (``scheme == "exact"``). ``state`` is the arithmetic in which neurons are integrated.
-    ``timestep`` (ms) is the format's own, None when a study decides.
+    ``bins`` is the number of values per projection with the schemes ``naive`` and ``moments``, and
+    ``machine`` what holds weights and delays with the scheme ``machine``; otherwise they are None.
+    ``state`` is the arithmetic in which neurons are integrated. ``timestep`` (ms) is the format's
+    own, None when a study decides.
     """
 
     name: str
@@ -117,25 +141,30 @@ class NumberFormat:
     bins: int | None
     state: State
     timestep: float | None = None
+    machine: Machine | None = None
 
     @property
     def fingerprint(self) -> str | None:
         """A hash of what the name does not say; None when it says everything."""
-        return None
+        return self.machine.fingerprint if self.machine else None
 
     @property
     def notes(self) -> tuple[str, ...]:
         """What a verdict on this format does not cover, a sentence each."""
-        return ()
+        return tuple(self.machine.not_modelled) if self.machine else ()
+
+    def restrictions(self, network: Network, timestep: float) -> list[str]:
+        """What of a network this format cannot have and replaces, a sentence each."""
+        return self.machine.restrictions(network, timestep) if self.machine else []
 
     def values(self, mean: float, sd: float) -> Weights:
         """The values a weight can take, ascending, shape ``(bins,)``, in the unit of ``mean``.
 
         Values whose sign opposes that of ``mean`` are 0 (Dale's rule). Raises ValueError for a
-        format that does not discretise.
+        format without bins.
         """
         if self.bins is None:
-            raise ValueError(f"the number format {self.name} does not discretise weights")
+            raise ValueError(f"the number format {self.name} has no bins")
         width = 2 * half_width(self.scheme, self.bins) * sd / self.bins
         index = np.arange(self.bins, dtype=np.float64)
         return _dale(_centre(index, mean, width, self.bins), mean)
@@ -149,6 +178,8 @@ class NumberFormat:
         shape and unit, treats each weight by itself (chunks of any size give the same result) and
         does not modify its argument.
 
+        A machine's weights are described in `Machine.held`. Those of bins are:
+
         - The bins are centred on the mean of the projection's weight distribution, or on that of
           its explicit weights.
         - A weight belongs to the last bin whose lower edge it reaches, so that a tie goes to the
@@ -160,11 +191,14 @@ class NumberFormat:
           not the receptor, because inhibitory weights are negative only on current-based targets.
         - Weights that are all equal (SD 0) need one value only and are not discretised.
 
-        - Afterwards weights are rounded to what the state arithmetic can represent.
+        Afterwards weights are rounded to what the state arithmetic can represent.
 
         Raises RequestError for a weight distribution whose mean and SD are not known here.
         """
         represent = self._represent
+        if self.machine is not None:
+            hold = self.machine.held(projection.label, realization)
+            return lambda weights, start: represent(hold(weights, start))
         if self.bins is None:
             return lambda weights, start: represent(weights)
         bins = self.bins
@@ -183,14 +217,23 @@ class NumberFormat:
 
         ``book.values[book.encode(weights)]`` is what `discretiser` makes of the weights.
         """
+        count = self.most_values(projection)
+        if count is None:
+            return None
         weight = projection.weight
         if isinstance(weight, float):
             return CodeBook(
                 self.discretiser(projection, realization)(np.array([weight]), 0),
                 lambda weights: np.zeros(np.shape(weights), np.int64),
             )
-        if self.bins is None or self.bins > MAX_CODE_BOOK:
-            return None
+        if self.machine is not None:
+            values = self.machine.values(projection.label, realization)
+            hold = self.machine.held(projection.label, realization)
+            return CodeBook(
+                self._represent(values),
+                lambda weights: np.searchsorted(values, hold(weights, 0)).astype(np.int64),
+            )
+        assert self.bins is not None
         bins = self.bins
         mean, width = self._bin(projection)
         if width == 0:
@@ -204,12 +247,29 @@ class NumberFormat:
             lambda weights: _bin_index(weights, mean, width, bins).astype(np.int64),
         )
 
+    def most_values(self, projection: Projection) -> int | None:
+        """How many values the projection's weights take at most, None when there is no code book."""
+        if self.machine is not None and self.machine.weights.rounding == "stochastic":
+            return None
+        if isinstance(projection.weight, float):
+            return 1
+        if self.machine is not None:
+            return self.machine.most_values()
+        if self.bins is None or self.bins > MAX_CODES:
+            return None
+        return self.bins if self._bin(projection)[1] else 1
+
     def drive_weights(self, drive: str, realization: Realization) -> Weights:
         """Weights of a Poisson drive (label) as this format holds them, shape ``(size,)``."""
-        return self._represent(realization.drive(drive).weight)
+        weights = realization.drive(drive).weight
+        if self.machine is not None:
+            weights = self.machine.held(drive, realization)(weights, 0)
+        return self._represent(weights)
 
     def delay_steps(self, milliseconds: Weights, timestep: float) -> NDArray[np.int32]:
         """Delays (ms) on the grid of ``timestep`` ms as this format holds them, in steps."""
+        if self.machine is not None:
+            return self.machine.delay_steps(milliseconds, timestep)
         return to_steps(milliseconds, timestep)
 
     def _bin(self, projection: Projection) -> tuple[float, float]:
@@ -232,28 +292,106 @@ def number_format(text: str, base: Path = Path()) -> NumberFormat:
 
     ``base`` is the folder that paths in ``text`` are relative to.
     """
-    numbers, at, time = text.partition("@")
-    weights, slash, state = numbers.partition("/")
-    timestep = _timestep(time) if at else None
     # a format has one spelling, because its name is part of a run's identity
-    if not slash and (arithmetic := _arithmetic(weights)) is not None and (timestep or not at):
-        return NumberFormat(text, "exact", None, arithmetic, timestep)
-    arithmetic = _arithmetic(state) if state and state != "double" else None
-    match = re.fullmatch(r"(naive|moments)-([1-9][0-9]{0,8})", weights, re.ASCII)
-    if (
-        match is None
-        or int(match[2]) > MAX_BINS
-        or (slash and arithmetic is None)
-        or (at and timestep is None)
-    ):
-        raise RequestError(
-            f"unknown number format {text!r}: allowed are {', '.join(FORMATS)}, "
-            f"where N is a number of bins from 1 to {MAX_BINS} and sI.F is fixed point with I "
-            f"integer and F fraction bits, I + F from 1 to {MAX_WORD - 1}, and may end in -floor or "
-            "-zero, then in -wrap; @Tms may follow, a time step of T ms"
+    numbers, timestep = text, None
+    if at := re.fullmatch(r"(.*)@([^@/]*ms)", text):
+        numbers, timestep = at[1], _timestep(at[2])
+        if timestep is None:
+            raise _unknown(text)
+    machine = re.fullmatch(r"(.+?\.toml)((?:-full)?)(?:/([^/]+))?", numbers)
+    if machine is None:
+        names = "|".join(map(re.escape, shipped_machines()))
+        machine = re.fullmatch(
+            rf"({names})((?:-full(?:-[1-9][0-9]?)?)?)(?:/(.+))?", numbers, re.ASCII
         )
-    scheme: Scheme = "naive" if match[1] == "naive" else "moments"
-    return NumberFormat(text, scheme, int(match[2]), arithmetic or "float64", timestep)
+    if machine is not None:
+        return _machine_format(text, base, machine[1], machine[2], machine[3], timestep)
+    weights, slash, state = numbers.partition("/")
+    if not slash and (arithmetic := _arithmetic(weights)) is not None:
+        return NumberFormat(text, "exact", None, arithmetic, timestep)
+    arithmetic = _arithmetic(state) if state != "double" else None
+    bins = re.fullmatch(r"(naive|moments)-([1-9][0-9]{0,8})", weights, re.ASCII)
+    if bins is None or int(bins[2]) > MAX_BINS or (slash and arithmetic is None):
+        raise _unknown(text)
+    scheme: Scheme = "naive" if bins[1] == "naive" else "moments"
+    return NumberFormat(text, scheme, int(bins[2]), arithmetic or "float64", timestep)
+
+
+def _machine_format(
+    text: str, base: Path, name: str, full: str, state: str | None, timestep: float | None
+) -> NumberFormat:
+    """The format of a machine, ``full`` being ``-full``, ``-full-N`` or empty."""
+    machine = load_machine(name, base)
+    arithmetic = machine_arithmetic(machine)
+    if full:
+        substeps = int(full.removeprefix("-full-") if full != "-full" else 1)
+        if state or (full != "-full" and substeps == 1):
+            raise _unknown(text)
+        if arithmetic == "float64" and machine.time.step is None:
+            raise RequestError(
+                f"unknown number format {text!r}: {name} has no state arithmetic and no time step of "
+                f"its own, so it is called {name!r}"
+            )
+        if substeps > 1:
+            if not isinstance(arithmetic, SpinnakerArithmetic):
+                raise RequestError(
+                    f"unknown number format {text!r}: sub-steps are for the state arithmetic of "
+                    f"SpiNNaker, which {name} does not have"
+                )
+            arithmetic = SpinnakerArithmetic(substeps)
+        return NumberFormat(
+            text, "machine", None, arithmetic, timestep or machine.time.step, machine
+        )
+    given = _arithmetic(state) if state and state != "double" else None
+    if state and given is None:
+        raise _unknown(text)
+    return NumberFormat(text, "machine", None, given or "float64", timestep, machine)
+
+
+def machine_arithmetic(machine: Machine) -> State:
+    """The state arithmetic that a machine's file names; RequestError if there is none such."""
+    name = machine.state.arithmetic
+    if name == "spinnaker" and machine.weights.scale == "expected_sum":
+        return SpinnakerArithmetic()
+    arithmetic = _arithmetic(name)
+    if arithmetic is None:
+        raise RequestError(
+            f"{machine.file}: state.arithmetic: must be 'double', 'float32' or 'sI.F' as in number "
+            f"formats, or 'spinnaker' with weights.scale = 'expected_sum', not {name!r}"
+        )
+    return arithmetic
+
+
+def machine_formats() -> dict[str, str]:
+    """Titles of the shipped machines by the names of number formats, with and without ``-full``."""
+    found = {}
+    for name in shipped_machines():
+        machine = load_machine(name)
+        found[name] = machine.title
+        own = []
+        if machine_arithmetic(machine) != "float64":
+            own.append(f"state {machine.state.arithmetic}")
+        if machine.time.step is not None:
+            own.append(f"time step {machine.time.step:g} ms")
+        if own:
+            found[f"{name}-full"] = f"{machine.title}, {', '.join(own)}"
+    return found
+
+
+def _unknown(text: str) -> RequestError:
+    numbers = text.partition("@")[0]
+    bins = re.match(r"[a-z]*-?([0-9]+)", numbers)
+    known = [f.replace("N", bins[1] if bins else "N") for f in FORMATS if f.islower() or "-N" in f]
+    machines = machine_formats()
+    with_state = [f"{name}/float32" for name in shipped_machines()]
+    hint = similar(numbers, [*(f for f in known if "I.F" not in f), *machines, *with_state])
+    return RequestError(
+        f"unknown number format {text!r}: allowed are {', '.join(FORMATS)}, "
+        f"where N is a number of bins from 1 to {MAX_BINS} and sI.F is fixed point with I "
+        f"integer and F fraction bits, I + F from 1 to {MAX_WORD - 1}, and may end in -floor or "
+        "-zero, then in -wrap; machines are "
+        f"{', '.join(shipped_machines())}; @Tms may follow, a time step of T ms{hint}"
+    )
 
 
 def _timestep(text: str) -> float | None:

@@ -45,6 +45,7 @@ FloatArray = NDArray[np.float64]
 CHUNK_SIZE = 2**17
 GUIDE_BITS = 12
 WORDS_AT_ONCE = 1024  # fit into the L1 cache
+LARGEST_UNIFORM = 1 - 2.0**-53
 
 
 @dataclass(frozen=True)
@@ -120,9 +121,9 @@ class Stream:
         _fill_uniforms(self.key, start, first, second)
         return first, second
 
-    def second_extremes(self, stop: int) -> FloatArray:
-        """Smallest and largest of the second numbers of `uniforms` up to ``stop``, shape (2,)."""
-        return _second_extremes(self.key, stop)
+    def extremes(self, stop: int) -> FloatArray:
+        """Smallest and largest of the first and of the second `uniforms` up to ``stop``, (2, 2)."""
+        return _extremes(self.key, stop)
 
 
 @njit(cache=True, nogil=True, inline="always")
@@ -165,13 +166,18 @@ def _below(word, n):
     return np.int64(((word >> shift) * bound + (((word & mask) * bound) >> shift)) >> shift)
 
 
+@njit(cache=True, nogil=True, inline="always")
+def _uniform(bits):
+    """The middle of one of 2**53 equal cells, so never 0; the last is rounded to 1, but may not be."""
+    return min((bits + 0.5) * 2.0**-53, LARGEST_UNIFORM)
+
+
 @njit(cache=True, nogil=True)
 def _fill_uniforms(key, start, first, second):
     for k in range(len(first)):
         word0, word1 = _words(key, start + k)
-        # the middle of one of 2**53 equal cells, so never 0 and never 1
-        first[k] = ((word0 >> np.uint64(11)) + 0.5) * 2.0**-53
-        second[k] = ((word1 >> np.uint64(11)) + 0.5) * 2.0**-53
+        first[k] = _uniform(word0 >> np.uint64(11))
+        second[k] = _uniform(word1 >> np.uint64(11))
 
 
 @njit(cache=True, nogil=True)
@@ -207,12 +213,21 @@ def _fill_levels(key, start, levels0, first, levels1, second):
 
 
 @njit(cache=True, nogil=True)
-def _second_extremes(key, stop):
-    lowest, highest = np.uint64(2**64 - 1), np.uint64(0)
+def _extremes(key, stop):
+    low0, high0, low1, high1 = (
+        np.uint64(2**64 - 1),
+        np.uint64(0),
+        np.uint64(2**64 - 1),
+        np.uint64(0),
+    )
     for index in range(stop):
-        _, word = _words(key, index)
-        lowest, highest = min(lowest, word), max(highest, word)
-    return (np.array([lowest, highest]) // np.uint64(2**11) + 0.5) * 2.0**-53
+        word0, word1 = _words(key, index)
+        low0, high0 = min(low0, word0), max(high0, word0)
+        low1, high1 = min(low1, word1), max(high1, word1)
+    found = np.empty((2, 2))
+    found[0, 0], found[0, 1] = _uniform(low0 >> np.uint64(11)), _uniform(high0 >> np.uint64(11))
+    found[1, 0], found[1, 1] = _uniform(low1 >> np.uint64(11)), _uniform(high1 >> np.uint64(11))
+    return found
 
 
 class Levels(NamedTuple):
@@ -232,10 +247,10 @@ class Levels(NamedTuple):
         """Find the thresholds of a function of uniform numbers by bisection."""
 
         def at(bits: NDArray[np.uint64]) -> NDArray[np.int64]:
-            return function((bits.astype(np.float64) + 0.5) * 2.0**-53)
+            uniforms = (bits.astype(np.float64) + 0.5) * 2.0**-53
+            return function(np.minimum(uniforms, LARGEST_UNIFORM))
 
-        # the very last number is rounded to 1, where a quantile may be infinite
-        last = 2**53 - 2
+        last = 2**53 - 1
         lowest, highest = at(np.array([0, last], np.uint64)).tolist()
         wanted = np.arange(lowest + 1, highest + 1)
         below = np.zeros(len(wanted), np.uint64)
@@ -427,6 +442,7 @@ class Realization:
         self.seed = seed
         self.timestep = timestep
         self._steps_of_delay = delay_steps
+        self._extremes: dict[str, FloatArray] = {}
 
     def _delay_steps(self, milliseconds: FloatArray) -> NDArray[np.int32]:
         return self._steps_of_delay(np.asarray(milliseconds), self.timestep)
@@ -493,11 +509,11 @@ class Realization:
             yield self.synapse_range(projection, start, min(start + chunk_size, count))
 
     def synapse_range(
-        self, projection: str, start: int, stop: int, weights: bool = True
+        self, projection: str, start: int, stop: int, weights: bool = True, delays: bool = True
     ) -> Synapses:
         """Synapses ``start`` to ``stop``; the same whatever was asked for before.
 
-        Without ``weights``, the array of weights has shape ``(0,)`` and nothing is spent on it.
+        Without ``weights`` or ``delays``, that array has shape ``(0,)`` and nothing is spent on it.
         """
         wiring = self._wiring(projection)
         source, target = wiring.pairs(start, stop)
@@ -512,7 +528,9 @@ class Realization:
             return np.full(stop - start, value)
 
         weight = values(description.weight, first) if weights else np.empty(0)
-        delay = self._delay_steps(values(description.delay, second))
+        delay = np.empty(0, np.int32)
+        if delays:
+            delay = self._delay_steps(values(description.delay, second))
         return Synapses(source, target, weight, delay)
 
     def weight_levels(
@@ -553,13 +571,26 @@ class Realization:
 
     def delay_range(self, projection: str) -> tuple[int, int]:
         """Shortest and longest delay (steps) of a projection with at least one synapse."""
-        delay = next(p.delay for p in self.network.projections if p.label == projection)
-        if isinstance(delay, Distribution):
-            stream = Stream.named(self.seed, "synapse", projection)
-            # a quantile grows with its argument
-            delay = quantile(delay, stream.second_extremes(self.synapse_count(projection)))
-        steps = self._delay_steps(np.asarray(delay))
+        steps = self._delay_steps(self._range(projection, self._described(projection).delay, 1))
         return int(steps.min()), int(steps.max())
+
+    def weight_range(self, projection: str) -> tuple[float, float]:
+        """Smallest and largest weight (nA or uS) of a projection with at least one synapse."""
+        weights = self._range(projection, self._described(projection).weight, 0)
+        return float(weights.min()), float(weights.max())
+
+    def _range(self, projection: str, value: Value, which: int) -> FloatArray:
+        """Values among which are the extremes; ``which`` of the two uniform numbers draws them."""
+        if not isinstance(value, Distribution):
+            return np.asarray(value, dtype=np.float64)
+        if projection not in self._extremes:
+            stream = Stream.named(self.seed, "synapse", projection)
+            self._extremes[projection] = stream.extremes(self.synapse_count(projection))
+        # a quantile grows with its argument
+        return quantile(value, self._extremes[projection][which])
+
+    def _described(self, projection: str) -> Projection:
+        return self._wiring(projection).projection
 
     @cached_property
     def _wirings(self) -> dict[str, _Wiring]:

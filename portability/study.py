@@ -7,36 +7,21 @@ one ``RequestError`` sentence that names the file, the key (or the line) and wha
 from __future__ import annotations
 
 import contextlib
-import difflib
 import inspect
-import json
 import math
-import re
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    PrivateAttr,
-    ValidationError,
-    field_validator,
-    model_validator,
-)
+from pydantic import ConfigDict, Field, PrivateAttr, field_validator, model_validator
 
 from portability.errors import RequestError
+from portability.tables import Section, choices, place, read_table, shown, similar
 
 if TYPE_CHECKING:
     from portability.precision import NumberFormat
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 MAX_SEED = 2**32 - 1  # the largest seed that every simulator's generator takes
 MAX_STEPS = 2**31 - 1  # steps are 32-bit integers inside some simulators
@@ -56,12 +41,7 @@ class Run:
     seed: int
 
 
-class _Section(BaseModel):
-    # strict: TOML has types, so a quoted number is a mistake and not a number
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-
-class Header(_Section):
+class Header(Section):
     """``[study]``"""
 
     name: str = Field(
@@ -71,7 +51,7 @@ class Header(_Section):
     )
 
 
-class Model(_Section):
+class Model(Section):
     """``[model]``: ``build`` names the function, every other key is a parameter of it."""
 
     model_config = ConfigDict(extra="allow", frozen=True, strict=True)
@@ -83,7 +63,7 @@ class Model(_Section):
         return dict(self.model_extra or {})
 
 
-class Simulation(_Section):
+class Simulation(Section):
     """``[simulation]``: times in ms."""
 
     duration: float = Field(
@@ -131,14 +111,14 @@ class Simulation(_Section):
         return round(self.duration / timestep) + round(self.warmup / timestep)
 
 
-class Reference(_Section):
+class Reference(Section):
     """``[reference]``"""
 
     backend: str = Field(description="the name of a backend")
     format: str = Field("double", description="the name of a number format")
 
 
-class Candidate(_Section):
+class Candidate(Section):
     """``[[candidate]]``: a list of formats stands for one candidate each."""
 
     backend: str = Field(description="the name of a backend")
@@ -152,7 +132,7 @@ class Candidate(_Section):
         return [value] if isinstance(value, str) else value
 
 
-class Study(_Section):
+class Study(Section):
     """A whole study file."""
 
     study: Header
@@ -229,10 +209,7 @@ def load_study(path: Path) -> Study:
     file, TOML syntax, keys, types, values, and names of backends, formats, options, models and
     parameters.
     """
-    try:
-        study = Study.model_validate(_read_toml(path))
-    except ValidationError as error:
-        raise RequestError(f"{path}: {_sentence(error)}") from None
+    study = read_table(path, Study, "study file")
     study._file = path
     _check_backends(study)
     _check_formats(study)
@@ -241,91 +218,12 @@ def load_study(path: Path) -> Study:
     return study
 
 
-def similar(name: str, allowed: Iterable[str]) -> str:
-    """The most similar allowed name as the end of a sentence, empty when none is similar."""
-    close = difflib.get_close_matches(name, list(allowed), n=1)
-    return f", did you mean {close[0]!r}?" if close else ""
-
-
-def choices(name: str, allowed: Iterable[str]) -> str:
-    """The end of a sentence about an unknown name: the most similar known one, then all of them."""
-    names = list(allowed)
-    return f"{similar(name, names)} (allowed: {', '.join(names) or 'none'})"
-
-
-def _read_toml(path: Path) -> dict[str, Any]:
-    if not path.exists():
-        raise RequestError(f"{path}: there is no such study file, give the path of a TOML file")
-    if not path.is_file():
-        raise RequestError(f"{path}: is not a file, give the path of a TOML file")
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise RequestError(f"{path}: cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError as error:
-        raise RequestError(
-            f"{path}: is not a text file in UTF-8 (byte {error.start}), a study file is TOML"
-        ) from None
-    except tomllib.TOMLDecodeError as error:
-        raise RequestError(f"{path}: is not valid TOML: {str(error).rstrip('.')}") from None
-    except RecursionError:
-        raise RequestError(f"{path}: is not valid TOML: nested too deeply") from None
-
-
-def _key(location: Iterable[int | str]) -> str:
-    """``('candidate', 1, 'format', 0)`` becomes ``candidate.format (candidate 2, item 1)``."""
-    names: list[str] = []
-    numbers: list[str] = []
-    for part in location:
-        if isinstance(part, int):
-            numbers.append(f"{'candidate' if names == ['candidate'] else 'item'} {part + 1}")
-        else:
-            names.append(part)
-    return ".".join(names) + (f" ({', '.join(numbers)})" if numbers else "")
-
-
-def _sentence(error: ValidationError) -> str:
-    """One of pydantic's findings, in the words of the study file."""
-    # a misspelt key is unknown and another one missing: the former says what to do
-    finding = min(error.errors(), key=lambda found: found["type"] != "extra_forbidden")
-    location, kind, value = finding["loc"], finding["type"], finding["input"]
-    key = _key(location)
-    names = [part for part in location if isinstance(part, str)]
-    section = _section(names[0]) if len(names) > 1 else Study
-    if kind == "extra_forbidden":
-        return f"{key}: unknown key{choices(names[-1], section.model_fields)}"
-    if kind == "value_error":
-        return f"{key}{'.' if location == ('simulation',) else ': '}{finding['ctx']['error']}"
-    field = section.model_fields.get(names[-1])
-    allowed = (field.description if field else None) or "a table"
-    if kind == "missing":
-        return f"{key}: is missing, it must be {allowed}"
-    return f"{key}: must be {allowed}, not {_shown(value)}"
-
-
-def _section(name: str) -> type[BaseModel]:
-    sections: dict[str, type[BaseModel]] = {
-        "study": Header,
-        "model": Model,
-        "simulation": Simulation,
-        "reference": Reference,
-        "candidate": Candidate,
-    }
-    return sections.get(name, Study)
-
-
-def _shown(value: object) -> str:
-    """A value as TOML and JSON write it, shortened."""
-    text = json.dumps(value, default=str, ensure_ascii=False)
-    return text if len(text) <= 60 else text[:57] + "..."
-
-
 def _check_backends(study: Study) -> None:
     from portability.backends import NAMES  # noqa: PLC0415
 
     named = [("reference.backend", study.reference.backend)]
     for i, candidate in enumerate(study.candidate):
-        named.append((_key(("candidate", i, "backend")), candidate.backend))
+        named.append((place(("candidate", i, "backend")), candidate.backend))
     named += [(f"backends.{name}", name) for name in study.backends]
     for key, name in named:
         if name not in NAMES:
@@ -336,16 +234,12 @@ def _check_backends(study: Study) -> None:
 
 def _check_formats(study: Study) -> None:
     """Known names, time steps that fit the durations, and no combination twice."""
-    from portability.precision import FORMATS  # noqa: PLC0415
 
     def known(key: str, name: str) -> str:
         try:
             timestep = study.timestep(name)
         except RequestError as error:
-            bins = re.match(r"[a-z]*-?([0-9]+)", name)
-            weights = (f.replace("N", bins[1] if bins else "N") for f in FORMATS)
-            hint = similar(name, (f for f in weights if "I.F" not in f))
-            raise RequestError(f"{study.file}: {key}: {error}{hint}") from None
+            raise RequestError(f"{study.file}: {key}: {error}") from None
         try:
             study.simulation.steps(timestep)
         except ValueError as error:
@@ -357,7 +251,7 @@ def _check_formats(study: Study) -> None:
     reference = (study.reference.backend, known("reference.format", study.reference.format))
     seen = {reference: "the reference"}
     for i, candidate in enumerate(study.candidate):
-        key = _key(("candidate", i, "format"))
+        key = place(("candidate", i, "format"))
         for name in candidate.format:
             combination = (candidate.backend, known(key, name))
             if combination in seen:
@@ -380,13 +274,11 @@ def _check_options(study: Study) -> None:
             option = options[name]
             if option.allowed and value not in option.allowed:
                 allowed = ", ".join(repr(a) for a in option.allowed)
-                raise RequestError(f"{key}: must be one of {allowed}, not {_shown(value)}")
+                raise RequestError(f"{key}: must be one of {allowed}, not {shown(value)}")
             # bool is a subclass of int in Python, but true is no number in TOML
             accepted = (int, float) if option.type is float else (option.type,)
             if not isinstance(value, accepted) or isinstance(value, bool) != (option.type is bool):
-                raise RequestError(
-                    f"{key}: must be {_TYPE_NAMES[option.type]}, not {_shown(value)}"
-                )
+                raise RequestError(f"{key}: must be {_TYPE_NAMES[option.type]}, not {shown(value)}")
             least = option.minimum
             if least is not None and isinstance(value, int | float) and value < least:
                 raise RequestError(f"{key}: must be at least {least:g}, not {value}")
@@ -414,7 +306,7 @@ def _check_model(study: Study) -> None:
         if not _is_plain(value):
             raise RequestError(
                 f"{study.file}: model.{name}: must be a finite number, a string, true or false, "
-                f"or a list or table of these, not {_shown(value)}"
+                f"or a list or table of these, not {shown(value)}"
             )
     for name, default in known.items():
         if default is inspect.Parameter.empty and name not in given:
@@ -435,10 +327,10 @@ def _is_plain(value: object) -> bool:
 
 
 def inventory() -> dict[str, Any]:
-    """What a study file can name, as plain JSON values: models, backends and formats."""
+    """What a study file can name, as plain JSON values: models, backends, formats and machines."""
     from portability.backends import NAMES, load  # noqa: PLC0415
     from portability.capture import load_model, model_parameters, shipped_models  # noqa: PLC0415
-    from portability.precision import FORMATS  # noqa: PLC0415
+    from portability.precision import FORMATS, machine_formats  # noqa: PLC0415
 
     models = []
     for name in shipped_models():
@@ -464,4 +356,9 @@ def inventory() -> dict[str, Any]:
                 },
             }
         )
-    return {"models": models, "backends": backends, "formats": list(FORMATS)}
+    return {
+        "models": models,
+        "backends": backends,
+        "formats": list(FORMATS),
+        "machines": machine_formats(),
+    }

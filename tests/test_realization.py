@@ -21,9 +21,11 @@ from portability.network import (
     Projection,
 )
 from portability.realization import (
+    Levels,
     Realization,
     Stream,
     Synapses,
+    _uniform,
     philox,
     quantile,
     to_steps,
@@ -304,6 +306,45 @@ def test_delay_range_is_that_of_all_synapses(delay, seed):
         shortest_longest = realization.delay_range(projection.label)
         assert shortest_longest == (delays.min(), delays.max())
         assert [type(steps) for steps in shortest_longest] == [int, int]
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize(
+    "weight",
+    [
+        -0.3,
+        WEIGHT,
+        Distribution("normal", {"mu": -0.3, "sigma": 0.03}),
+        Distribution("lognormal", {"mu": 0.5, "sigma": 0.4}),
+        Distribution("uniform", {"low": -2.0, "high": -1.0}),
+        np.linspace(0.2, 5.0, 3),
+    ],
+    ids=lambda x: getattr(x, "name", ""),
+)
+def test_weight_range_is_that_of_all_synapses(weight, seed):
+    drawn = [FixedTotalNumber(1), FixedTotalNumber(3000), FixedProbability(0.05)]
+    listed = FromList(np.array([3, 3, 0]), np.array([1, 1, 119]))
+    connectors = [listed] if isinstance(weight, np.ndarray) else drawn
+    projections = tuple(
+        Projection(f"p{i}", "A", "B", "excitatory", connector, weight, DELAY)
+        for i, connector in enumerate(connectors)
+    )
+    realization = Realization(Network(network(OneToOne()).populations, projections), seed, 0.1)
+    for projection in projections:
+        weights = all_synapses(realization, projection.label).weight
+        # weights and delays have extremes of their own, in whichever order they are asked for
+        assert realization.weight_range(projection.label) == (weights.min(), weights.max())
+        delays = all_synapses(realization, projection.label).delay
+        assert realization.delay_range(projection.label) == (delays.min(), delays.max())
+
+
+def test_uniform_numbers_are_between_0_and_1():
+    # about once in 10^16 draws a word has all its leading 53 bits equal
+    for bits, expected in ((0, 2.0**-54), (2**53 - 1, 1 - 2.0**-53), (2**52 - 1, 0.5 - 2.0**-54)):
+        assert _uniform(np.uint64(bits)) == expected
+    given = []
+    Levels.of(lambda u: given.append(u) or np.zeros(len(u), np.int64))
+    assert 0 < min(u.min() for u in given if len(u)) < max(u.max() for u in given if len(u)) < 1
 
 
 def test_delay_range_of_explicit_delays():

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from portability.errors import RequestError
-from portability.study import Run, Study, load_study
+from portability.study import Run, Study, inventory, load_study
 
 MODEL = """\
 print("a script may print")
@@ -134,6 +134,18 @@ MISTAKES = {
     "unknown reference": ('"nest"\nformat = "double"', '"nst"', ["reference.backend", "'nest'"]),
     "unknown format": ('"naive-2"', '"naive-x"', ["candidate 2", "'naive-x'", "moments-N"]),
     "misspelt format": ('"naive-2"', '"niave-2"', ["'niave-2'", "did you mean 'naive-2'"]),
+    "misspelt state": (
+        '"naive-2"',
+        '"naive-2/flaot32"',
+        ["candidate 2", "did you mean 'naive-2/float32'"],
+    ),
+    "misspelt machine": ('"naive-2"', '"loihy"', ["candidate 2", "did you mean 'loihi'"]),
+    "no such machine": ('"naive-2"', '"x/mine.toml"', ["candidate 2", "x/mine.toml: there is no"]),
+    "machine's time step": (
+        '"naive-2"',
+        '"loihi@0.3ms"',
+        ["candidate 2", "'loihi@0.3ms'", "simulation.duration"],
+    ),
     "unknown state": ('"naive-2"', '"naive-2/s16.16"', ["'naive-2/s16.16'", "sI.F", "31"]),
     "state spelled out": ('"naive-2"', '"naive-2/double"', ["'naive-2/double'", "naive-N"]),
     "format of the reference": ('format = "double"', 'format = "dubble"', ["reference.format"]),
@@ -237,3 +249,10 @@ def test_files_that_are_no_study(tmp_path: Path) -> None:
     (tmp_path / "nested.toml").write_text("x = " + "[" * 10000)
     with pytest.raises(RequestError, match="TOML"):
         load_study(tmp_path / "nested.toml")
+
+
+def test_inventory_names_machines() -> None:
+    machines = inventory()["machines"]
+    assert machines["loihi"] == "Loihi 1 and 2"
+    assert machines["truenorth-full"] == "TrueNorth, time step 1 ms"
+    assert "brainscales1-full" not in machines

@@ -1,0 +1,593 @@
+"""Weights and delays as machines hold them: by hand, and SpiNNaker's against sPyNNaker's own."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from compliance import Simulator, cells
+from spinnaker_reference import ask, random_realization, spynnaker
+
+from portability import backends
+from portability.errors import RequestError
+from portability.machines import SHIPPED, Machine, load_machine, shipped_machines
+from portability.network import (
+    AllToAll,
+    Distribution,
+    FixedTotalNumber,
+    FromList,
+    Network,
+    PoissonDrive,
+    Projection,
+    Receptor,
+    Value,
+)
+from portability.precision import FixedPoint, NumberFormat, SpinnakerArithmetic, number_format
+from portability.realization import Realization, Synapses
+from portability.ring_buffers import ring_buffers
+
+HEAD = (
+    'title = "A machine"\nsources = ["a data sheet"]\nnot_modelled = ["Noise is not modelled."]\n'
+)
+
+
+def machine(folder: Path, weights: str = "", rest: str = "") -> Machine:
+    """A machine of one's own, ``weights`` being lines of that section."""
+    (folder / "own.toml").write_text(f"{HEAD}[weights]\n{weights}\n{rest}")
+    return load_machine("own.toml", folder)
+
+
+def clipped(mean: float, sd: float) -> Distribution:
+    low, high = (0.0, np.inf) if mean > 0 else (-np.inf, 0.0)
+    return Distribution("normal_clipped", {"mu": mean, "sigma": sd, "low": low, "high": high})
+
+
+def listed(
+    label: str, ends: str, weights: list[float], receptor: Receptor = "excitatory"
+) -> Projection:
+    """Explicit weights from and to two cells."""
+    index = np.arange(len(weights), dtype=np.int64) % 2
+    connector = FromList(index, index[::-1].copy())
+    return Projection(label, ends[0], ends[1], receptor, connector, np.array(weights), 1.0)
+
+
+def of(*projections: Projection, drives: tuple[PoissonDrive, ...] = ()) -> Realization:
+    """Projections between populations A and B of two cells each."""
+    return Realization(Network((cells("A", 2), cells("B", 2)), projections, drives), 1, 0.1)
+
+
+def small_network() -> Network:
+    """Excitation four times weaker than inhibition, and a drive, as in cortical models."""
+    delay = Distribution("uniform", {"low": 0.1, "high": 3.0})
+
+    def connect(label: str, weight: Value, receptor: Receptor, n: int) -> Projection:
+        return Projection(label, label[0], label[1], receptor, FixedTotalNumber(n), weight, delay)
+
+    return Network(
+        (cells("E", 60, i_offset=0.3), cells("I", 15, i_offset=0.3)),
+        (
+            connect("EE", clipped(0.0878, 0.00878), "excitatory", 1500),
+            connect("EI", clipped(0.1756, 0.01756), "excitatory", 400),
+            connect("IE", clipped(-0.3512, 0.03512), "inhibitory", 700),
+        ),
+        (PoissonDrive("drive", "E", "excitatory", 6000.0, 0.0878, 1.5),),
+    )
+
+
+def realized(number: NumberFormat, network: Network, seed: int = 1) -> Realization:
+    return Realization(network, seed, number.timestep or 0.1, number.delay_steps)
+
+
+def held(number: NumberFormat, realization: Realization, label: str) -> tuple[Synapses, Any]:
+    """Synapses of a projection as drawn, and its weights as held."""
+    projection = next(p for p in realization.network.projections if p.label == label)
+    synapses = Synapses.concatenate(list(realization.synapses(label)))
+    return synapses, number.discretiser(projection, realization)(synapses.weight, 0)
+
+
+# --- SpiNNaker ---
+
+
+@spynnaker
+def test_weights_and_delays_are_those_read_back_from_spynnaker(tmp_path: Path):
+    seeds = [100, 101, 102, 103]
+    answers = ask(tmp_path, seeds, mapped=True)
+    number = number_format("spinnaker")
+    compared = 0
+    for seed in seeds:
+        realization = random_realization(seed)
+        for label, read in answers[seed]["synapses"].items():
+            if label.startswith("drive"):
+                drive = realization.drive(label)
+                index = np.arange(len(drive.weight))
+                weights = number.drive_weights(label, realization)
+                ours = Synapses(index, index, weights, drive.delay)
+            else:
+                drawn, weights = held(number, realization, label)
+                ours = Synapses(drawn.source, drawn.target, weights, drawn.delay)
+            # sPyNNaker reads back magnitudes
+            ours = Synapses(ours.source, ours.target, np.abs(ours.weight), ours.delay).sorted()
+            theirs = read.sorted()
+            for name in ("source", "target", "weight", "delay"):
+                np.testing.assert_array_equal(
+                    getattr(ours, name), getattr(theirs, name), f"{seed} {label} {name}"
+                )
+            compared += len(theirs)
+    assert compared > 5000
+
+
+def test_spinnaker_has_the_unit_of_its_ring_buffers():
+    number = number_format("spinnaker")
+    realization = realized(number, small_network())
+    for label, key in (("EE", ("E", "excitatory")), ("IE", ("E", "inhibitory"))):
+        unit = ring_buffers(realization)[key].unit  # type: ignore[index]
+        drawn, weights = held(number, realization, label)
+        assert (weights / unit == np.rint(weights / unit)).all()
+        assert (np.abs(weights - drawn.weight) <= unit / 2).all()
+        assert (np.sign(weights) == np.sign(drawn.weight)).all()
+
+
+@pytest.mark.parametrize(
+    ("milliseconds", "timestep", "steps"),
+    [
+        (0.05, 0.1, 1), (0.15, 0.1, 2), (0.25, 0.1, 2), (0.35, 0.1, 4), (0.01, 0.1, 1),
+        (0.5, 1.0, 1), (1.5, 1.0, 2), (2.5, 1.0, 2), (0.3, 1.0, 1), (12.34, 0.1, 123),
+    ],
+)  # fmt: skip
+def test_spinnaker_rounds_half_steps_to_even(milliseconds, timestep, steps):
+    number = number_format("spinnaker")
+    assert number.delay_steps(np.array([milliseconds]), timestep).tolist() == [steps]
+
+
+# --- scales ---
+
+
+def test_largest_weight_of_a_scope_is_the_highest_level(tmp_path):
+    realization = of(
+        listed("strong", "AA", [0.8, 0.3]),
+        listed("weak", "BA", [0.1, 0.02]),
+        listed("inhibition", "BA", [-3.0, -1.0], "inhibitory"),
+        listed("elsewhere", "AB", [1.6, 0.5]),
+        drives=(PoissonDrive("drive", "A", "excitatory", 10.0, 0.9, 1.0),),
+    )
+    largest = {
+        "projection": [0.8, 0.1, 3.0, 1.6, 0.9],
+        "receptor": [0.9, 0.9, 3.0, 1.6, 0.9],
+        "target": [3.0, 3.0, 3.0, 1.6, 3.0],
+        "source": [1.6, 3.0, 3.0, 1.6, 0.9],
+        "network": [3.0, 3.0, 3.0, 3.0, 3.0],
+    }
+    labels = ["strong", "weak", "inhibition", "elsewhere", "drive"]
+    for scope, expected in largest.items():
+        own = machine(tmp_path, f'bits = 3\nscale = "largest"\nscope = "{scope}"')
+        units = [own.unit(label, realization) for label in labels]
+        assert units == pytest.approx([w / 7 for w in expected]), scope
+
+
+def test_drawn_weights_set_the_scale_as_realized(tmp_path):
+    network = Network(
+        (cells("E", 30),),
+        (Projection("p", "E", "E", "excitatory", AllToAll(), clipped(1.0, 0.3), 1.0),),
+    )
+    own = machine(tmp_path, 'bits = 5\nscale = "largest"')
+    for seed in (1, 2):
+        realization = Realization(network, seed, 0.1)
+        drawn = Synapses.concatenate(list(realization.synapses("p"))).weight
+        assert own.unit("p", realization) == drawn.max() / 31
+        weights = own.held("p", realization)(drawn, 0)
+        assert weights.max() == pytest.approx(drawn.max())
+        assert len(np.unique(weights)) <= 32
+
+
+def test_projections_may_have_finer_powers_of_two(tmp_path):
+    realization = of(
+        listed("a", "AA", [1.0]), listed("b", "BA", [0.26]), listed("c", "BA", [0.001])
+    )
+    own = machine(tmp_path, 'bits = 4\nscale = "largest"\nscope = "target"\nrefinement = 2')
+    # 1 / 0.26 is between 2 and 4, and 1000 allows no more than 2^2
+    units = [own.unit(label, realization) for label in "abc"]
+    assert units == pytest.approx([1 / 15, 1 / 30, 1 / 60])
+
+
+@pytest.mark.parametrize(("largest", "unit"), [(15.0, 1.0), (15.1, 2.0), (0.9, 1 / 16)])
+def test_smallest_power_of_two_that_reaches(tmp_path, largest, unit):
+    own = machine(tmp_path, 'bits = 4\nscale = "power_of_two"')
+    assert own.unit("p", of(listed("p", "AA", [largest, 0.5]))) == unit
+
+
+def test_two_weights_keep_mean_and_sd(tmp_path):
+    own = machine(tmp_path, 'scale = "mean_and_sd"\nscope = "receptor"')
+    # three weights of one projection and one of another share them: mean -3, SD 1.2247
+    realization = of(
+        listed("a", "AA", [-2.0, -4.0, -4.0], "inhibitory"),
+        listed("b", "BA", [-2.0], "inhibitory"),
+    )
+    hold = own.held("a", realization)
+    assert hold(np.array([-9.0, -3.0, -2.9, 0.0]), 0) == pytest.approx([-4, -4, -2, -2])
+    assert own.values("a", realization) == pytest.approx([-4.0, -2.0])
+
+
+def test_weights_that_are_all_zero_stay_so(tmp_path):
+    own = machine(tmp_path, 'bits = 4\nscale = "largest"')
+    assert own.held("p", of(listed("p", "AA", [0.0, 0.0])))(np.zeros(2), 0).tolist() == [0, 0]
+
+
+# --- rounding ---
+
+
+@pytest.mark.parametrize(
+    ("rounding", "expected"),
+    [
+        ("nearest_even", [0, 0, 2, 2, 3, -2, -1]),
+        ("nearest", [0, 1, 2, 3, 3, -3, -1]),
+        ("zero", [0, 0, 1, 2, 2, -2, 0]),
+        ("floor", [0, 0, 1, 2, 2, -3, -1]),
+    ],
+)
+def test_rounding(tmp_path, rounding, expected):
+    own = machine(
+        tmp_path,
+        f'bits = 4\nscale = "fixed"\nunit = 0.125\nsign = "synapse"\nrounding = "{rounding}"',
+    )
+    weights = np.array([0.0, 0.5, 1.5, 2.5, 2.9, -2.5, -0.6])
+    realization = of(listed("p", "AA", [1.0]))
+    assert own.held("p", realization)(weights / 8, 0) * 8 == pytest.approx(expected)
+
+
+def test_whole_levels_are_kept_whatever_the_rounding(tmp_path):
+    weights = np.arange(256) * 0.1
+    for rounding in ("zero", "floor", "nearest"):
+        own = machine(tmp_path, f'bits = 8\nscale = "fixed"\nunit = 0.1\nrounding = "{rounding}"')
+        assert own.held("p", of(listed("p", "AA", [1.0])))(weights, 0) == pytest.approx(weights)
+
+
+@pytest.mark.parametrize(("overflow", "expected"), [("clip", [15, 15, 15]), ("wrap", [15, 0, 4])])
+def test_overflow(tmp_path, overflow, expected):
+    own = machine(tmp_path, f'bits = 4\nscale = "fixed"\nunit = 1.0\noverflow = "{overflow}"')
+    realization = of(listed("p", "AA", [15.0, 20.0]))
+    assert own.held("p", realization)(np.array([15.0, 16.0, 20.0]), 0).tolist() == expected
+    assert own.largest("p", realization) == 15
+
+
+@pytest.mark.parametrize(
+    ("sign", "expected"),
+    [("receptor", [0, -2, -3]), ("absolute", [-1, -2, -3]), ("synapse", [1, -2, -3])],
+)
+def test_signs_on_an_inhibitory_receptor(tmp_path, sign, expected):
+    own = machine(tmp_path, f'bits = 4\nscale = "fixed"\nunit = 1.0\nsign = "{sign}"')
+    realization = of(listed("p", "AA", [-1.0], "inhibitory"))
+    assert own.held("p", realization)(np.array([1.0, -2.0, -3.0]), 0).tolist() == expected
+
+
+def test_uneven_levels(tmp_path):
+    own = machine(tmp_path, 'levels = [1, 2, 4]\nscale = "fixed"\nunit = 1.0')
+    realization = of(listed("p", "AA", [1.0]))
+    weights = np.array([0.0, 1.4, 1.6, 2.9, 3.1, 9.0])
+    # the lowest level is not zero
+    assert own.held("p", realization)(weights, 0).tolist() == [1, 1, 2, 2, 4, 4]
+    assert own.values("p", realization).tolist() == [1, 2, 4]
+
+
+def test_stochastic_rounding(tmp_path):
+    own = machine(tmp_path, 'bits = 4\nscale = "fixed"\nunit = 1.0\nrounding = "stochastic"')
+    realization = of(listed("p", "AA", [1.0]))
+    hold = own.held("p", realization)
+    weights = np.full(100_000, 2.3)
+    rounded = hold(weights, 0)
+    assert set(rounded) == {2.0, 3.0}
+    # standard error of the mean: 0.0014
+    assert rounded.mean() == pytest.approx(2.3, abs=0.007)
+    # each weight has a fate of its own, wherever a chunk begins
+    np.testing.assert_array_equal(hold(weights[:500], 700), rounded[700:1200])
+    other = own.held("p", Realization(realization.network, 2, 0.1))(weights, 0)
+    assert (other != rounded).any()
+    assert hold(np.array([5.0, 14.999, 17.0]), 0).tolist()[::2] == [5, 15]
+    assert own.most_values() is None
+
+
+def test_brainscales1_has_no_zero():
+    number = number_format("brainscales1")
+    realization = of(listed("p", "AA", [0.0, 1.0]))
+    _, weights = held(number, realization, "p")
+    # 93.94 of 954.715, the default curve at weights 0 and 15
+    assert weights == pytest.approx([0.098396, 1.0], abs=1e-6)
+
+
+# --- delays ---
+
+
+@pytest.mark.parametrize(
+    ("name", "timestep", "expected"),
+    [
+        ("loihi", 0.1, [1, 2, 15, 62, 62]),
+        ("spinnaker2", 0.1, [1, 2, 8, 8, 8]),
+        ("truenorth", 0.1, [10, 10, 20, 60, 150]),
+        ("truenorth", 1.0, [1, 1, 2, 6, 15]),
+        ("brainscales2", 0.1, [1, 1, 1, 1, 1]),
+        ("nest-gpu", 0.1, [1, 2, 15, 62, 800]),
+    ],
+)
+def test_delays(name, timestep, expected):
+    steps = load_machine(name).delay_steps(np.array([0.01, 0.15, 1.5, 6.2, 80.0]), timestep)
+    assert steps.dtype == np.int32
+    assert steps.tolist() == expected
+
+
+@pytest.mark.parametrize("name", shipped_machines())
+@pytest.mark.parametrize("timestep", [0.1, 0.25, 1.0])
+def test_delays_never_decrease_and_take_a_step(name, timestep):
+    steps = load_machine(name).delay_steps(np.linspace(0, 40, 4001), timestep)
+    assert steps[0] >= 1
+    assert (np.diff(steps) >= 0).all()
+
+
+def test_delays_that_a_machine_cannot_have_are_told():
+    network = Network(
+        (cells("A", 2),),
+        (
+            Projection("short", "A", "A", "excitatory", AllToAll(), 0.1, 1.0),
+            Projection("long", "A", "A", "excitatory", AllToAll(), 0.1, clipped(7.0, 1.0)),
+        ),
+    )
+    (sentence,) = number_format("loihi").restrictions(network, 0.1)
+    assert "'long'" in sentence
+    assert "6.2 ms" in sentence
+    (sentence,) = number_format("brainscales2").restrictions(network, 0.1)
+    assert "'short', 'long' reach" in sentence
+    assert number_format("spinnaker").restrictions(network, 0.1) == []
+    assert number_format("double").restrictions(network, 0.1) == []
+
+
+# --- every shipped machine ---
+
+
+@pytest.mark.parametrize("name", shipped_machines())
+def test_shipped_machines_say_what_they_are(name):
+    found = load_machine(name)
+    assert found.sources
+    assert found.not_modelled
+    assert all(sentence.endswith(".") for sentence in found.not_modelled)
+    assert number_format(name).notes == tuple(found.not_modelled)
+
+
+@pytest.mark.parametrize("name", shipped_machines())
+def test_held_weights_of_shipped_machines(name):
+    number = number_format(name)
+    realization = realized(number, small_network())
+    for projection in realization.network.projections:
+        drawn, weights = held(number, realization, projection.label)
+        before = drawn.weight.copy()
+        assert weights.shape == drawn.weight.shape
+        # Dale's rule, and stronger weights are held stronger
+        assert (weights * np.sign(projection.weight.parameters["mu"]) >= 0).all()
+        assert np.corrcoef(weights, drawn.weight)[0, 1] > 0.5
+        assert weights.mean() == pytest.approx(drawn.weight.mean(), rel=0.25)
+        hold = number.discretiser(projection, realization)
+        parts = [hold(drawn.weight[i : i + 97], i) for i in range(0, len(drawn), 97)]
+        np.testing.assert_array_equal(np.concatenate(parts), weights)
+        np.testing.assert_array_equal(drawn.weight, before)
+        assert number.machine is not None
+        bound = number.machine.largest(projection.label, realization)
+        assert np.abs(weights).max() <= bound
+        book = number.code_book(projection, realization)
+        most = number.most_values(projection)
+        assert (book is None) == (most is None)
+        if book is not None:
+            assert len(np.unique(weights)) <= len(book.values) <= most <= 256
+            codes = book.encode(drawn.weight)
+            np.testing.assert_array_equal(book.values[codes], weights)
+            assert (np.diff(codes[np.argsort(drawn.weight)]) >= 0).all()
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("brainscales1", 16), ("brainscales2", 64), ("dynapse2", 16), ("loihi", 256),
+        ("odin", 8), ("spinnaker2", 16), ("truenorth", 2), ("xylo", 128),
+    ],
+)  # fmt: skip
+def test_as_few_values_as_the_machine_has(name, values):
+    number = number_format(name)
+    index = np.arange(2000)
+    network = Network(
+        (cells("A", 40),),
+        (
+            Projection(
+                "p",
+                "A",
+                "A",
+                "excitatory",
+                FromList(index % 40, index // 40 % 40),
+                np.linspace(0, 2, 2000),
+                1.0,
+            ),
+        ),
+    )
+    _, weights = held(number, realized(number, network), "p")
+    assert len(np.unique(weights)) == values
+
+
+@pytest.mark.parametrize("name", [*shipped_machines(), "loihi-full", "truenorth-full"])
+def test_emulator_runs_every_machine(name):
+    number = number_format(name)
+    _runs(Simulator("emulator"), number)
+
+
+@pytest.mark.parametrize("backend", ["nest", "brian2"])
+@pytest.mark.parametrize("name", ["loihi", "brainscales1", "spinnaker"])
+def test_other_simulators_run_machines_in_double_precision(backend, name):
+    if reason := backends.load(backend).available():
+        pytest.skip(reason)
+    _runs(Simulator(backend), number_format(name))
+
+
+def _runs(simulator: Simulator, number: NumberFormat) -> None:
+    """The simulator holds what the format says, and the network is active."""
+    timestep = number.timestep or 0.1
+    realization = realized(number, small_network())
+    simulation = simulator.backend.simulation(realization, number, simulator.options)
+    for projection in realization.network.projections:
+        drawn, weights = held(number, realization, projection.label)
+        expected = Synapses(drawn.source, drawn.target, weights, drawn.delay).sorted()
+        found = simulation.connections(projection.label)
+        np.testing.assert_array_equal(found.delay, expected.delay)
+        assert found.weight == pytest.approx(expected.weight, rel=1e-6, abs=1e-5)
+    spikes = simulation.run(round(60 / timestep), lambda fraction: None)
+    assert all(len(p.steps) > 10 for p in spikes.populations.values())
+
+
+# --- names ---
+
+
+@pytest.mark.parametrize(
+    ("name", "state", "timestep"),
+    [
+        ("loihi", "float64", None),
+        ("loihi/float32", "float32", None),
+        ("nest-gpu-full", "float32", None),
+        ("truenorth-full", "float64", 1.0),
+        ("truenorth-full@0.5ms", "float64", 0.5),
+        ("truenorth", "float64", None),
+        ("spinnaker", "float64", None),
+        ("spinnaker@1ms", "float64", 1.0),
+        ("spinnaker-full", SpinnakerArithmetic(1), None),
+        ("spinnaker-full@1ms", SpinnakerArithmetic(1), 1.0),
+        ("spinnaker-full-3@1ms", SpinnakerArithmetic(3), 1.0),
+    ],
+)
+def test_names(name, state, timestep):
+    number = number_format(name)
+    assert (number.name, number.scheme, number.bins) == (name, "machine", None)
+    assert (number.state, number.timestep) == (state, timestep)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "loihi-", "loihi-full-2", "loihi/double", "loihi/", "loihi-full/float32", "Loihi",
+        "spinnaker-full-1", "spinnaker-full-0", "spinnaker-full-01", "brainscales1-full",
+        "loihi@", "loihi@ms", "loihi@1ms@1ms", "naive-2/loihi", "ms",
+    ],
+)  # fmt: skip
+def test_other_spellings_are_refused(name):
+    with pytest.raises(RequestError, match="unknown number format") as caught:
+        number_format(name)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [("spinaker", "spinnaker"), ("loihi/flaot32", "loihi/float32"), ("loihi-ful", "loihi-full")],
+)
+def test_misspelt_machines(name, meant):
+    with pytest.raises(RequestError, match=f"did you mean '{meant}'"):
+        number_format(name)
+
+
+# --- files ---
+
+
+def test_a_machine_of_ones_own(tmp_path):
+    (tmp_path / "chips").mkdir()
+    machine(
+        tmp_path,
+        'bits = 2\nscale = "largest"',
+        '[time]\nstep = 0.5\n[state]\narithmetic = "s8.7-floor"\n',
+    )
+    shutil.move(tmp_path / "own.toml", tmp_path / "chips" / "own.toml")
+    number = number_format("chips/own.toml", tmp_path)
+    assert (number.name, number.state, number.timestep) == ("chips/own.toml", "float64", None)
+    full = number_format("chips/own.toml-full@1ms", tmp_path)
+    assert (full.state.rounding, full.timestep) == ("floor", 1.0)
+    assert number_format("chips/own.toml-full", tmp_path).timestep == 0.5
+    assert number_format("chips/own.toml/float32", tmp_path).state == "float32"
+    _, weights = held(number, of(listed("p", "AA", [3.0, 1.2])), "p")
+    assert weights.tolist() == [3.0, 1.0]
+
+
+def test_example_of_the_documentation(tmp_path):
+    text = (Path(__file__).parents[1] / "docs" / "number-formats.md").read_text()
+    (tmp_path / "mine.toml").write_text(text.split("```toml\n")[1].split("```")[0])
+    number = number_format("mine.toml-full", tmp_path)
+    assert (number.state, number.timestep) == (FixedPoint(8, 15, "floor"), 0.5)
+    for name in shipped_machines():
+        assert f"`{name}`" in text
+
+
+def test_a_copy_of_a_shipped_file_is_that_machine(tmp_path):
+    for name in shipped_machines():
+        shutil.copy(SHIPPED / f"{name}.toml", tmp_path / "copy.toml")
+        copy, shipped = number_format("copy.toml", tmp_path), number_format(name)
+        assert copy.fingerprint == shipped.fingerprint
+
+
+def test_fingerprint_is_of_what_decides_a_simulation(tmp_path):
+    prints = []
+    for weights, rest in (
+        ("bits = 4", ""),
+        ("bits = 5", ""),
+        ("bits = 4", "[delays]\nmaximum = 7"),
+        ("bits = 4", '[state]\narithmetic = "float32"'),
+    ):
+        prints.append(machine(tmp_path, f'{weights}\nscale = "largest"', rest).fingerprint)
+    assert len(set(prints)) == 4
+    text = (tmp_path / "own.toml").read_text().replace("A machine", "Another title")
+    (tmp_path / "own.toml").write_text(text)
+    assert load_machine("own.toml", tmp_path).fingerprint == prints[3]
+    assert number_format("double").fingerprint is None
+
+
+PROBLEMS = {
+    "unknown key": ("bit = 4", "", ["weights.bit", "'bits'"]),
+    "unknown section": ("bits = 4", "[delay]\nmaximum = 3", ["delay", "'delays'"]),
+    "type": ('bits = "4"', "", ["weights.bits", "from 1 to 16", '"4"']),
+    "too many bits": ("bits = 17", "", ["weights.bits", "from 1 to 16", "17"]),
+    "no scale": ("bits = 4", "", ["weights.scale", "missing"]),
+    "no levels": ('scale = "largest"', "", ["weights.bits", "exactly one"]),
+    "bits and levels": ('bits = 1\nlevels = [0, 1]\nscale = "largest"', "", ["exactly one"]),
+    "descending": ('levels = [0, 2, 1]\nscale = "largest"', "", ["weights.levels", "larger"]),
+    "negative": ('levels = [-1, 2]\nscale = "largest"', "", ["weights.levels", "strengths"]),
+    "no unit": ('bits = 4\nscale = "fixed"', "", ["weights.unit", "fixed"]),
+    "needless unit": ('bits = 4\nscale = "largest"\nunit = 1.0', "", ["weights.unit", "fixed"]),
+    "scope": ('bits = 4\nscale = "largest"\nscope = "core"', "", ["weights.scope", '"target"']),
+    "number and bits": ('number = "float32"\nbits = 4', "", ["weights.bits", "number"]),
+    "rounding": ('bits = 4\nscale = "largest"\nrounding = "up"', "", ["weights.rounding", '"up"']),
+    "two values": ('scale = "mean_and_sd"\nbits = 4', "", ["weights.bits", "two values"]),
+    "ring buffers": ('bits = 8\nscale = "expected_sum"', "", ["weights.scope", "receptor"]),
+    "no delays": (
+        'number = "double"', "[delays]\nminimum = 3\nmaximum = 2", ["delays.minimum", "maximum"]
+    ),
+    "delay": ('number = "double"', "[delays]\nmaximum = -1", ["delays.maximum", "zero or more"]),
+    "step": ('number = "double"', "[time]\nstep = 0", ["time.step", "positive"]),
+    "state": ('number = "double"', '[state]\narithmetic = "s9"', ["state.arithmetic", "'s9'"]),
+    "state of SpiNNaker": (
+        'number = "double"', '[state]\narithmetic = "spinnaker"', ["arithmetic", "expected_sum"]
+    ),
+    "syntax": ("bits = ", "", ["not valid TOML"]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("problem", PROBLEMS)
+def test_what_is_wrong_with_a_file_is_one_sentence(tmp_path, problem):
+    weights, rest, expected = PROBLEMS[problem]
+    with pytest.raises(RequestError) as caught:
+        machine(tmp_path, weights, rest)
+        number_format("own.toml", tmp_path)
+    sentence = str(caught.value)
+    assert sentence.startswith(f"{tmp_path / 'own.toml'}: ")
+    assert "\n" not in sentence
+    for words in expected:
+        assert words in sentence
+
+
+def test_missing_file_and_missing_header(tmp_path):
+    with pytest.raises(RequestError, match=r"nowhere\.toml: there is no such"):
+        number_format("nowhere.toml", tmp_path)
+    (tmp_path / "own.toml").write_text('title = "x"\n[weights]\nnumber = "double"\n')
+    with pytest.raises(RequestError, match=r"own\.toml: sources: is missing"):
+        number_format("own.toml", tmp_path)
+    with pytest.raises(RequestError, match="unknown machine 'lohi', did you mean 'loihi'"):
+        load_machine("lohi")
