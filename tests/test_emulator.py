@@ -182,7 +182,7 @@ def test_more_synapses_in_a_row_than_16_bits_count() -> None:
     projection = Projection("p", "s", "t", "excitatory", FixedTotalNumber(count), 3e-4, delay)
     realization = Realization(Network((source, targets), (projection,)), 1, 1.0)
     simulation = backends.load("emulator").simulation(
-        realization, number_format("double"), {"threads": 1, "weights": "auto"}
+        realization, number_format("double"), {"threads": 1, "weights": "auto", "drive_limit": 0}
     )
     held = simulation.connections("p")
     assert len(held) == count
@@ -326,7 +326,9 @@ def test_fixed_point_neurons_to_the_last_bit(text: str, own_parameters: bool, se
 # --- Poisson input ---
 
 
-def poisson_counts(rate: float, n: int, n_steps: int, seed: int, first: int = 0) -> NDArray[Any]:
+def poisson_counts(
+    rate: float, n: int, n_steps: int, seed: int, first: int = 0, limit: int = 0
+) -> NDArray[Any]:
     """Counts of ``n_steps`` steps of 0.1 ms for neurons from ``first`` to ``n``."""
     cells = Population("a", n, "IF_curr_exp", CELL)
     drive = PoissonDrive("d", "a", "excitatory", rate, 1e-3, 0.1)
@@ -334,7 +336,7 @@ def poisson_counts(rate: float, n: int, n_steps: int, seed: int, first: int = 0)
     block = Block(0, 0, [Part("a", first, n, 0)])
     number = number_format("double")
     state = arithmetic(number, np.empty((8, 0)))
-    tables = drive_tables(realization, number, state, [block], False)
+    tables = drive_tables(realization, number, state, [block], False, limit)
     words = np.empty(2 * (engine.CHUNK // engine.GROUP + 1), np.uint64)
     counts = np.empty(engine.CHUNK, np.uint16)
     inputs = np.zeros((n_steps, 2, n - first))
@@ -363,6 +365,14 @@ def test_poisson_counts_have_the_right_law(mean: float, seed: int) -> None:
         per_neuron = counts.sum(axis=0)
         dispersion = ((per_neuron - 700 * mean) ** 2 / (700 * mean)).sum()
         assert 5e-5 < scipy.stats.chi2(3000).cdf(dispersion) < 1 - 5e-5
+
+
+@pytest.mark.parametrize("limit", [1, 2])
+def test_a_limit_cuts_counts_off(limit: int) -> None:
+    counts = poisson_counts(1.7e4, 2000, 300, 1)
+    np.testing.assert_array_equal(
+        poisson_counts(1.7e4, 2000, 300, 1, limit=limit), np.minimum(counts, limit)
+    )
 
 
 @pytest.mark.parametrize("seed", [1, 2])
@@ -423,7 +433,7 @@ def test_allocated_memory(text: str, weights: str, bytes_per_synapse: float) -> 
     simulation = emulator.simulation(
         Realization(Network((cells,), (projection,)), 1, 1.0),
         number_format(text),
-        {"threads": 1, "weights": weights},
+        {"threads": 1, "weights": weights, "drive_limit": 0},
     )
     values = {"moments-2": 2, "naive-4": 4}.get(text, 1)
     rows = 1500 * (8 + 2 * (10 * values + 1))
@@ -438,7 +448,7 @@ def test_a_network_that_does_not_fit_is_refused(monkeypatch: pytest.MonkeyPatch)
         emulator.simulation(
             Realization(synchronous(1000), 1, 0.1),
             number_format("double"),
-            {"threads": 1, "weights": "auto"},
+            {"threads": 1, "weights": "auto", "drive_limit": 0},
         )
 
 
@@ -458,7 +468,7 @@ def test_interruption_ends_at_the_next_report() -> None:
     simulation = emulator.simulation(
         Realization(synchronous(10), 1, 0.1),
         number_format("double"),
-        {"threads": 2, "weights": "auto"},
+        {"threads": 2, "weights": "auto", "drive_limit": 0},
     )
     with pytest.raises(KeyboardInterrupt):
         simulation.run(10**9, interrupt)
@@ -471,7 +481,7 @@ def test_a_thread_that_fails_does_not_leave_the_others_waiting(
     simulation = emulator.simulation(
         Realization(synchronous(10), 1, 0.1),
         number_format("double"),
-        {"threads": 3, "weights": "auto"},
+        {"threads": 3, "weights": "auto", "drive_limit": 0},
     )
     compiled = engine.simulate
 
@@ -495,7 +505,7 @@ from portability.realization import Realization
 print(emulator.building())
 network = Network((Population("a", 1, "SpikeSourceArray", {}, spike_times=([1.0],)),), ())
 emulator.simulation(
-    Realization(network, 1, 0.1), number_format("float32"), {"threads": 1, "weights": "auto"}
+    Realization(network, 1, 0.1), number_format("float32"), {"threads": 1, "weights": "auto", "drive_limit": 0}
 )
 print(emulator.building())
 """

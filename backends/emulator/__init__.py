@@ -1,15 +1,16 @@
 """The emulator: our own simulator, for any number format, in compiled code (Numba).
 
 It runs networks of ``IF_curr_exp`` neurons with static synapses, Poisson drives and spike sources,
-with state in double or single precision or in fixed point, and with weights that take the memory
-their number format needs.
+with state in double or single precision, in fixed point or in the arithmetic of SpiNNaker, and with
+weights that take the memory their number format needs.
 
 Time. As in NEST on grid, step t ends at t dt, a spike is labelled with the end of the step in which
 the threshold was reached, and a spike labelled s arrives through a synapse with delay d at the end
 of step s + d: it changes the current there, and the voltage one step later. The order of operations
 is in `portability.backends.emulator.engine`, the equations are in
 `portability.backends.emulator.arithmetic`. With the same input, spikes are those of NEST's
-``iaf_psc_exp``, as long as sums of weights are exact: NEST adds them up in another order.
+``iaf_psc_exp``, as long as sums of weights are exact: NEST adds them up in another order. SpiNNaker's
+order of operations differs, see `portability.backends.emulator.spinnaker`.
 
 - A ``SpikeSourceArray`` acts like a neuron with the same spikes.
 - Poisson input is described in `portability.backends.emulator.drive`. The first spikes of a drive
@@ -27,13 +28,13 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 import psutil
 from numpy.typing import NDArray
 
+from portability import ring_buffers
 from portability.backends import Estimate, Option
 from portability.backends.emulator import engine
 from portability.backends.emulator.arithmetic import (
@@ -42,7 +43,13 @@ from portability.backends.emulator.arithmetic import (
     arithmetic,
     propagators,
 )
-from portability.backends.emulator.drive import LABEL_AFTER_START, DriveTables, drive_tables
+from portability.backends.emulator.drive import (
+    LABEL_AFTER_START,
+    DriveTables,
+    drive_tables,
+    spikes_per_step,
+)
+from portability.backends.emulator.spinnaker import Cores, constants
 from portability.backends.emulator.synapses import (
     STORAGES,
     Block,
@@ -51,7 +58,7 @@ from portability.backends.emulator.synapses import (
 )
 from portability.errors import RequestError
 from portability.network import Network, Population
-from portability.precision import FixedPoint, NumberFormat
+from portability.precision import FixedPoint, NumberFormat, SpinnakerArithmetic
 from portability.realization import Realization, Stream, Synapses
 from portability.spikes import PopulationSpikes, SpikeData
 
@@ -64,6 +71,13 @@ OPTIONS = {
         "bits for up to 256, and otherwise numbers of the state arithmetic; the rest are numbers "
         "whatever the format, int16 in units of a scale per projection",
         STORAGES,
+    ),
+    "drive_limit": Option(
+        int,
+        0,
+        "most spikes that a Poisson drive gives a neuron in one step, as simulators have it whose "
+        "sources spike once in a step; 0 for any number",
+        minimum=0,
     ),
 }
 
@@ -94,12 +108,30 @@ def versions() -> dict[str, str]:
 
 def check(network: Network, number_format: NumberFormat, timestep: float) -> list[str]:
     """What of the network the emulator cannot represent; it can represent every number format."""
-    return [
+    problems = [
         f"population {p.label!r}: the emulator has no {p.cell_type}; supported are "
         f"{', '.join(CELL_TYPES + SOURCE_TYPES)}"
         for p in network.populations
         if p.cell_type not in CELL_TYPES + SOURCE_TYPES
     ]
+    if isinstance(number_format.state, SpinnakerArithmetic) and not problems:
+        problems = _beyond_spinnaker(network, number_format.state, timestep)
+    return problems
+
+
+def _beyond_spinnaker(network: Network, state: SpinnakerArithmetic, timestep: float) -> list[str]:
+    """Parameters that SpiNNaker's cores cannot compute with; drawn ones as drawn with seed 0."""
+    realization = Realization(network, 0, timestep)
+    problems = []
+    for p in network.populations:
+        if not p.is_source:
+            try:
+                constants(
+                    realization.parameters(p.label), timestep, state.substeps, (0, 0), p.label
+                )
+            except RequestError as error:
+                problems.append(str(error))
+    return problems
 
 
 def building() -> str:
@@ -130,7 +162,10 @@ def estimate(
     synapses = realization.n_synapses
     neurons = sum(p.size for p in network.populations)
     # which storage it is does not depend on the neurons
-    state = arithmetic(number_format, np.empty((len(COEFFICIENTS), 0)))
+    if isinstance(number_format.state, SpinnakerArithmetic):
+        state: Arithmetic | Cores = Cores(number_format.state.substeps, {})
+    else:
+        state = arithmetic(number_format, np.empty((len(COEFFICIENTS), 0)))
     storage = weight_storage(realization, number_format, state, options["weights"])
     n_threads = min(options["threads"], len(network.projections) or 1)
     events = synapses * 3.0 * n_steps * timestep / 1000.0
@@ -152,42 +187,36 @@ def simulation(
     problems = check(realization.network, number_format, realization.timestep)
     if problems:
         raise RequestError(problems[0])
-    return EmulatorSimulation(realization, number_format, options["weights"], options["threads"])
+    return EmulatorSimulation(realization, number_format, options)
 
 
-def _arithmetic(realization: Realization, number_format: NumberFormat) -> Arithmetic:
+def _arithmetic(realization: Realization, number_format: NumberFormat) -> Arithmetic | Cores:
+    if isinstance(number_format.state, SpinnakerArithmetic):
+        return Cores(number_format.state.substeps, ring_buffers.shifts(realization))
+    nanoampere = isinstance(number_format.state, FixedPoint)
     coefficients = [np.empty((len(COEFFICIENTS), 0))]
     for population in realization.network.populations:
         if not population.is_source:
-            coefficients.append(_propagators(realization, number_format, population)[0])
+            parameters = realization.parameters(population.label)
+            coefficients.append(propagators(parameters, realization.timestep, nanoampere)[0])
     return arithmetic(number_format, np.concatenate(coefficients, axis=1))
-
-
-def _propagators(
-    realization: Realization, number_format: NumberFormat, population: Population
-) -> tuple[NDArray[np.float64], NDArray[np.int32]]:
-    return propagators(
-        realization.parameters(population.label),
-        realization.timestep,
-        nanoampere=isinstance(number_format.state, FixedPoint),
-    )
 
 
 class EmulatorSimulation:
     """A network in compressed form, ready to run once."""
 
-    observations: Mapping[str, Mapping[str, Mapping[str, int]]] = MappingProxyType({})
-
     def __init__(
-        self, realization: Realization, number_format: NumberFormat, weights: str, n_threads: int
+        self, realization: Realization, number_format: NumberFormat, options: Mapping[str, Any]
     ) -> None:
         self._realization = realization
         self._network = realization.network
         self._format = number_format
         self._arithmetic = _arithmetic(realization, number_format)
-        self._n_threads = n_threads
+        self._n_threads = n_threads = int(options["threads"])
+        self._drive_limit = int(options["drive_limit"])
+        self._observations: dict[str, dict[str, dict[str, int]]] = {}
         self._joint = self._arithmetic.state == np.float32 and self._currents_decay_alike()
-        storage = weight_storage(realization, number_format, self._arithmetic, weights)
+        storage = weight_storage(realization, number_format, self._arithmetic, options["weights"])
         self._synapses = CompressedSynapses(
             realization, number_format, self._arithmetic, storage, n_threads
         )
@@ -215,6 +244,11 @@ class EmulatorSimulation:
         """Memory allocated for synapses: targets, weights, and where they begin and end."""
         return self._synapses.allocated_bytes
 
+    @property
+    def observations(self) -> Mapping[str, Mapping[str, Mapping[str, int]]]:
+        """SpiNNaker's cells that saturated: one count per neuron, receptor and step."""
+        return self._observations
+
     # --- running ---
 
     def run(self, n_steps: int, progress: Callable[[float], None]) -> SpikeData:
@@ -236,7 +270,22 @@ class EmulatorSimulation:
                 # compilation or loading makes the first slices slow; they must not stay short
                 pace = SLICE_SECONDS / (time.perf_counter() - begin)
                 slice_steps = max(1, min(round(length * pace), 10 * length))
+        if isinstance(self._arithmetic, Cores):
+            self._observations = {"saturated_inputs": self._saturated(workers)}
         return self._spike_data(n_steps, recorded)
+
+    def _saturated(self, workers: list[Worker]) -> dict[str, dict[str, int]]:
+        counts = {
+            p.label: {"excitatory": 0, "inhibitory": 0}
+            for p in self._network.populations
+            if not p.is_source
+        }
+        for worker in workers:
+            columns = worker.neurons.saturated.T.tolist()
+            for population, column in zip(worker.populations, columns, strict=True):
+                for receptor, count in zip(("excitatory", "inhibitory"), column, strict=True):
+                    counts[population][receptor] += count
+        return counts
 
     def _simulate_slice(
         self,
@@ -284,7 +333,8 @@ class EmulatorSimulation:
         self, workers: list[Worker], length: int, barrier: NDArray[np.int64]
     ) -> engine.Exchange:
         """Room for the most spikes that a slice can have; only what is used takes memory."""
-        most = max(worker.most_spikes(length) for worker in workers)
+        updates = length * self._arithmetic.substeps
+        most = max(worker.most_spikes(updates) for worker in workers)
         return engine.Exchange(
             np.empty((self._n_threads, most), np.int32),
             np.zeros((self._n_threads, length + 1), np.int64),
@@ -315,7 +365,8 @@ class EmulatorSimulation:
             np.array([p.shortest for p in pathways], np.int64),
             np.array([p.longest for p in pathways], np.int64),
             cells[order].astype(np.int32),
-            steps[order],
+            # sources act when their labels say, in the arithmetic of SpiNNaker, too
+            steps[order] + self._arithmetic.lead,
         )
 
     def _source_spikes(
@@ -326,7 +377,7 @@ class EmulatorSimulation:
         if population.cell_type == "SpikeSourceArray":
             cells, steps = self._realization.spike_steps(label)
         else:
-            cells, steps = _poisson_spikes(self._realization, label, n_steps)
+            cells, steps = _poisson_spikes(self._realization, self._arithmetic, label, n_steps)
         inside = steps <= n_steps
         return cells[inside], steps[inside]
 
@@ -342,9 +393,15 @@ class EmulatorSimulation:
             np.empty((len(lines.table), FIRST_ROOM), np.int64),
         )
         drives = drive_tables(
-            self._realization, self._format, self._arithmetic, blocks, self._joint
+            self._realization,
+            self._format,
+            self._arithmetic,
+            blocks,
+            self._joint,
+            self._drive_limit,
         )
-        return Worker(neurons, drives, lines, queue)
+        populations = [part.population for block in blocks for part in block.parts]
+        return Worker(populations, neurons, drives, lines, queue)
 
     def _neurons(self, blocks: list[Block]) -> engine.Neurons:
         arithmetic, size = self._arithmetic, sum(block.size for block in blocks)
@@ -356,17 +413,19 @@ class EmulatorSimulation:
             if not p.is_source:
                 tables[p.label] = (
                     first_source,
-                    _propagators(self._realization, self._format, p),
+                    arithmetic.columns(
+                        self._realization.parameters(p.label), self._realization.timestep, p.label
+                    ),
                     self._initial_values(p.label),
                 )
             first_source += p.size
         for block in blocks:
             for part in block.parts:
                 first = block.offset + part.offset
-                source, (propagators_, steps), initial = tables[part.population]
+                source, (own_columns, steps), initial = tables[part.population]
                 own = len(steps) > 1
                 chosen = slice(part.first, part.last) if own else slice(None)
-                coefficients.append(arithmetic.coefficients(propagators_[:, chosen]))
+                coefficients.append(own_columns[:, chosen])
                 refractory_steps.append(steps[chosen])
                 parts.append((first, first + part.size, source + part.first, columns, own))
                 columns += part.size if own else 1
@@ -382,9 +441,10 @@ class EmulatorSimulation:
             np.zeros((2, 0 if single else size), arithmetic.accumulator),
             np.zeros(size, counter),
             np.array(parts, np.int64).reshape(-1, 5),
-            np.concatenate([np.empty((len(COEFFICIENTS), 0), arithmetic.state), *coefficients], 1),
+            np.concatenate([np.empty((arithmetic.rows, 0), arithmetic.state), *coefficients], 1),
             held.astype(counter),
             int(self._joint),
+            np.zeros((2, len(parts)), np.int64),
         )
 
     def _currents_decay_alike(self) -> bool:
@@ -401,7 +461,7 @@ class EmulatorSimulation:
         rest = self._realization.parameters(population)["v_rest"]
         convert = self._arithmetic.current
         return {
-            name: self._arithmetic.voltage(v - rest) if name == "v" else convert(v)
+            name: self._arithmetic.voltage(v, rest) if name == "v" else convert(v)
             for name, v in values.items()
         }
 
@@ -452,19 +512,20 @@ class EmulatorSimulation:
 
 @dataclass
 class Worker:
-    """What one thread works on."""
+    """What one thread works on; ``populations`` are the labels of the parts of its neurons."""
 
+    populations: list[str]
     neurons: engine.Neurons
     drives: DriveTables
     lines: engine.Lines
     queue: engine.Queue
 
-    def most_spikes(self, n_steps: int) -> int:
-        """The largest number of spikes its neurons can have in so many steps."""
+    def most_spikes(self, n_updates: int) -> int:
+        """The largest number of spikes its neurons can have in so many (sub-)steps."""
         total = 0
         for first, last, _, column, own in self.neurons.parts.tolist():
             steps = self.neurons.refractory_steps[column : column + (last - first if own else 1)]
-            spikes = n_steps // (steps.astype(np.int64) + 1) + 1
+            spikes = n_updates // (steps.astype(np.int64) + 1) + 1
             total += int(spikes.sum() if own else spikes[0] * (last - first))
         return total
 
@@ -496,18 +557,19 @@ POISSON_BLOCK = 10_000
 
 
 def _poisson_spikes(
-    realization: Realization, label: str, n_steps: int
+    realization: Realization, arithmetic: Arithmetic | Cores, label: str, n_steps: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Cells and steps of the spikes of a ``SpikeSourcePoisson`` population, several per step if due."""
     parameters = realization.parameters(label)
     begin = np.rint(parameters["start"] / realization.timestep)
     end = np.rint((parameters["start"] + parameters["duration"]) / realization.timestep)
+    source = f"population {label!r}"
+    law = spikes_per_step(arithmetic, parameters["rate"], realization.timestep, source)
     found = [(np.empty(0, np.int64), np.empty(0, np.int64))]
     for block in range(0, n_steps, POISSON_BLOCK):
         key = Stream.named(realization.seed, "source", label, str(block)).key
         generator = np.random.Generator(np.random.Philox(key=key.view(np.uint64)))
-        mean = parameters["rate"] * realization.timestep / 1000 * POISSON_BLOCK
-        counts = generator.poisson(mean)
+        counts = generator.poisson(law[0] * POISSON_BLOCK)
         cells = np.repeat(np.arange(len(counts)), counts)
         steps = block + 1 + generator.integers(POISSON_BLOCK, size=len(cells))
         # a spike labelled k is of the step that ends at k

@@ -18,6 +18,8 @@ as many fraction bits as the largest of them leaves, 31 when all are below 1. Ev
 and then rounded to the format's last fraction bit; the sum of one line above is exact and then
 saturates or wraps. Input of one step is summed exactly before it is added. Parameters are loaded
 rounded to the nearest value.
+
+The arithmetic of a machine, SpiNNaker's, is in `portability.backends.emulator.spinnaker`.
 """
 
 from __future__ import annotations
@@ -25,18 +27,19 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from portability.precision import FixedPoint, NumberFormat
+from portability.network import Receptor
+from portability.precision import FixedPoint, NumberFormat, SpinnakerArithmetic
 
 FloatArray = NDArray[np.float64]
 Array = NDArray[Any]
 
 COEFFICIENTS = ("P_m", "P_e", "P_i", "P_0", "D_e", "D_i", "threshold", "reset")
-"""Rows of `Arithmetic.coefficients`; P_0 stands for I_offset P_0, in mV."""
+"""Rows of `propagators`; P_0 stands for I_offset P_0, in mV."""
 PROPAGATORS = [0, 1, 2, 4, 5]
 """Those of the rows that are factors, held with more fraction bits in fixed point."""
 
@@ -57,6 +60,11 @@ class Arithmetic:
     fixed: FixedPoint | None
     rules: tuple[int, int, int, int, int, int]
 
+    rows: ClassVar[int] = len(COEFFICIENTS)
+    lead: ClassVar[int] = 0
+    """Steps by which a neuron's spike acts earlier than its label says."""
+    substeps: ClassVar[int] = 1
+
     @property
     def accumulator(self) -> np.dtype[Any]:
         """In which the input of one step is summed; integers cannot overflow here."""
@@ -68,30 +76,39 @@ class Arithmetic:
             return self.fixed.quantise(nanoampere)
         return (np.asarray(nanoampere) * PICO_PER_NANO).astype(self.state)
 
-    def nanoampere(self, current: Array) -> FloatArray:
-        """The inverse of `current`."""
-        if self.fixed:
-            return current * 2.0**-self.fixed.fraction_bits
-        return current.astype(np.float64) / PICO_PER_NANO
+    def weights(self, nanoampere: FloatArray, population: str, receptor: Receptor) -> Array:
+        """Weights (nA) onto a population and receptor as they are added up, shape kept."""
+        return self.current(nanoampere)
 
-    def voltage(self, millivolt: FloatArray) -> Array:
-        """Voltages relative to the resting potential (mV) as the state arithmetic holds them."""
+    def nanoampere(self, weights: Array, population: str, receptor: Receptor) -> FloatArray:
+        """The inverse of `weights`."""
         if self.fixed:
-            return self.fixed.quantise(millivolt).astype(self.state)
-        return np.asarray(millivolt).astype(self.state)
+            return weights * 2.0**-self.fixed.fraction_bits
+        return weights.astype(np.float64) / PICO_PER_NANO
 
-    def coefficients(self, propagators: FloatArray) -> Array:
-        """Rows as in ``COEFFICIENTS``, shape kept, as the state arithmetic holds them."""
+    def voltage(self, millivolt: FloatArray, rest: FloatArray) -> Array:
+        """Voltages (mV) as the state arithmetic holds them: relative to the resting potential."""
+        relative = millivolt - rest
+        if self.fixed:
+            return self.fixed.quantise(relative).astype(self.state)
+        return relative.astype(self.state)
+
+    def columns(
+        self, parameters: dict[str, FloatArray], timestep: float, population: str
+    ) -> tuple[Array, NDArray[np.int32]]:
+        """`propagators` as the state arithmetic holds them, and refractory steps."""
+        rows, steps = propagators(parameters, timestep, nanoampere=self.fixed is not None)
         if not self.fixed:
-            return propagators.astype(self.state)
-        rows = self.fixed.quantise(propagators)
-        rows[PROPAGATORS] = np.floor(propagators[PROPAGATORS] * 2.0 ** self.rules[0] + 0.5)
-        return rows.astype(self.state)
+            return rows.astype(self.state), steps
+        held = self.fixed.quantise(rows)
+        held[PROPAGATORS] = np.floor(rows[PROPAGATORS] * 2.0 ** self.rules[0] + 0.5)
+        return held.astype(self.state), steps
 
 
 def arithmetic(number_format: NumberFormat, propagators: FloatArray) -> Arithmetic:
     """The arithmetic of a number format for neurons with these `propagators`, nA for fixed point."""
     fixed = number_format.state
+    assert not isinstance(fixed, SpinnakerArithmetic)
     if not isinstance(fixed, FixedPoint):
         return Arithmetic(np.dtype(fixed), None, (0, 0, 0, 0, 0, 0))
     largest = np.abs(propagators[PROPAGATORS]).max(initial=0.0)

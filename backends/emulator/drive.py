@@ -6,6 +6,8 @@ are rounded up or down at random, anew in each step and alike for all neurons of
 odds that make every neuron's counts exactly Poisson distributed. (This correlates the neurons of a
 drive by less than 1e-9.)
 
+SpiNNaker's sources have laws of their own, see `portability.backends.emulator.spinnaker`.
+
 The numbers are a pure function of seed, drive, neuron and step, drawn with the same counter-based
 generator as everything else (Philox4x32-10, eight neurons at a time).
 """
@@ -21,6 +23,7 @@ from numpy.typing import NDArray
 
 from portability.backends.emulator.arithmetic import Arithmetic
 from portability.backends.emulator.engine import DriveTables
+from portability.backends.emulator.spinnaker import Cores, poisson_mean
 from portability.backends.emulator.synapses import Block
 from portability.errors import RequestError
 from portability.precision import NumberFormat
@@ -36,22 +39,29 @@ LABEL_AFTER_START = 2
 def drive_tables(
     realization: Realization,
     number_format: NumberFormat,
-    arithmetic: Arithmetic,
+    arithmetic: Arithmetic | Cores,
     blocks: list[Block],
     joint: bool,
+    limit: int = 0,
 ) -> DriveTables:
-    """The tables of the thread that owns ``blocks``; with ``joint``, both receptors are the first."""
+    """The tables of the thread that owns ``blocks``.
+
+    With ``joint``, both receptors are the first. ``limit`` is the largest number of spikes in a
+    step, 0 if there is none.
+    """
     runs: list[tuple[int, ...]] = []
     weights: list[Any] = []
     tails: list[float] = []
-    tails_of: dict[float, tuple[int, int]] = {}
+    tails_of: dict[tuple[float, bool], tuple[int, int]] = {}
     drives = realization.network.drives
     for number, drive in enumerate(drives):
         arrays = realization.drive(drive.label)
         held = number_format.drive_weights(drive.label, realization)
-        weight = arithmetic.current(held)
-        mean = arrays.rate * realization.timestep / 1000
-        if mean.max() > MOST_SPIKES:
+        weight = arithmetic.weights(held, drive.target, drive.receptor)
+        law = spikes_per_step(
+            arithmetic, arrays.rate, realization.timestep, f"drive {drive.label!r}"
+        )
+        if law[0].max() > MOST_SPIKES:
             raise RequestError(
                 f"drive {drive.label!r}: a rate of {arrays.rate.max():g} Hz is not allowed in the "
                 f"emulator, whose largest mean is {MOST_SPIKES} spikes per step"
@@ -59,7 +69,7 @@ def drive_tables(
         delay = arrays.delay.astype(np.int64)
         begin = _first_step(drive.start, delay, realization.timestep)
         end = _first_step(drive.start + drive.duration, delay, realization.timestep)
-        table = np.stack([mean, held, delay])
+        table = np.stack([*law, held, delay])
         for block in blocks:
             for part in block.parts:
                 if part.population != drive.target:
@@ -69,9 +79,10 @@ def drive_tables(
                 edges = [0, *changes.tolist(), part.size]
                 for low, high in itertools.pairwise(edges):
                     i = part.first + low
-                    if mean[i] not in tails_of:
-                        probabilities = _tails(mean[i])
-                        tails_of[mean[i]] = (len(tails), len(tails) + len(probabilities))
+                    parameters = float(law[0, i]), bool(law[1, i])
+                    if parameters not in tails_of:
+                        probabilities = _tails(*parameters)[: limit or None]
+                        tails_of[parameters] = (len(tails), len(tails) + len(probabilities))
                         tails.extend(probabilities)
                     first = block.offset + part.offset
                     runs.append(
@@ -80,7 +91,7 @@ def drive_tables(
                             first + high,
                             number,
                             i,
-                            *tails_of[mean[i]],
+                            *tails_of[parameters],
                             int(drive.receptor == "inhibitory" and not joint),
                             int(begin[i]),
                             int(end[i]),
@@ -106,9 +117,29 @@ def _first_step(start: float, delay: NDArray[np.int64], timestep: float) -> NDAr
     return np.rint(start / timestep).astype(np.int64) + LABEL_AFTER_START + delay
 
 
-def _tails(mean: float) -> list[float]:
-    """P(n >= k) of a Poisson distribution for k = 1, 2, ... until negligible."""
+def spikes_per_step(
+    arithmetic: Arithmetic | Cores, rate: NDArray[np.float64], timestep: float, drive: str
+) -> NDArray[np.float64]:
+    """Mean of the number of spikes in a step, and 1 where it is Gaussian, shape (2, n).
+
+    ``rate`` is in Hz, shape (n,); ``drive`` names it if it is not allowed.
+    """
+    if not isinstance(arithmetic, Cores):
+        return np.stack([rate * timestep / 1000, np.zeros(len(rate))])
+    distinct, index = np.unique(rate, return_inverse=True)
+    laws = [poisson_mean(r, timestep, drive) for r in distinct.tolist()]
+    return np.array(laws, np.float64).T[:, index]
+
+
+def _tails(mean: float, gaussian: bool) -> list[float]:
+    """P(n >= k) of the number of spikes for k = 1, 2, ... until negligible."""
     if mean == 0:
         return []
+    if gaussian:
+        # n >= k where |z / 2 + sqrt(mean)| >= sqrt(k - 1/2)
+        edges = np.sqrt(np.arange(1, MOST_SPIKES) - 0.5)
+        normal = scipy.special.ndtr
+        tails = normal(2 * (np.sqrt(mean) - edges)) + normal(-2 * (np.sqrt(mean) + edges))
+        return tails[tails > NEGLIGIBLE_TAIL].tolist()
     last = int(scipy.stats.poisson.isf(NEGLIGIBLE_TAIL, mean)) + 1
     return scipy.stats.poisson.sf(np.arange(last), mean).tolist()

@@ -4,14 +4,15 @@ Every thread owns neurons and all synapses onto them, so that nothing is written
 from (t - 1) dt to t dt, a thread
 
 1. updates its neurons and notes which of them reached the threshold: spikes labelled t;
-2. delivers what arrives at the end of the step: the synapses with delay d of the sources with a
-   spike labelled t - d. Everything is added to the input of this one step, which stays in the
-   cache; a spike's synapses are sorted by delay, so each step takes the next few of them. They are
-   first gathered into one array: copying a few at a time without asking how many are wanted keeps
-   the processor from guessing, and lets it wait for many of them at once;
-3. adds Poisson input;
-4. waits for the other threads, and takes note of all spikes of the step, in the order of the
-   sources' numbers.
+2. waits for the other threads, and takes note of all spikes of the step, in the order of the
+   sources' numbers;
+3. delivers what arrives at the end of the step: the synapses with delay d of the sources with a
+   spike labelled t - d (for SpiNNaker, of the neurons with a spike labelled t - d + 1). Everything
+   is added to the input of this one step, which stays in the cache; a spike's synapses are sorted by
+   delay, so each step takes the next few of them. They are first gathered into one array: copying a
+   few at a time without asking how many are wanted keeps the processor from guessing, and lets it
+   wait for many of them at once;
+4. adds Poisson input.
 
 A neuron's input is summed in an order that does not depend on the number of threads: by pathway,
 batch of spikes (oldest first), value of the weight, spike, and order of drawing. So spikes are the
@@ -33,6 +34,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic, overload
 from numpy.typing import NDArray
 
+from portability.backends.emulator.spinnaker import LARGEST_CELL, Rules
 from portability.backends.emulator.synapses import READ_AHEAD
 from portability.realization import philox
 
@@ -105,7 +107,8 @@ class Neurons(NamedTuple):
     currents; in single precision it is added right away, and ``arrived`` has shape (2, 0).
     ``refractory`` counts the steps for which a neuron still is. ``parts`` has one row per part: first
     and last neuron, source number of the first, first column of its coefficients, and 1 if every
-    neuron has a column of its own, 0 if they share it.
+    neuron has a column of its own, 0 if they share it. ``saturated``, shape (2, parts), counts inputs
+    beyond what SpiNNaker's cells hold, by receptor.
     """
 
     v: Array
@@ -116,6 +119,7 @@ class Neurons(NamedTuple):
     coefficients: Array
     refractory_steps: Array
     joint: int
+    saturated: NDArray[np.int64]
 
 
 class Lines(NamedTuple):
@@ -191,15 +195,16 @@ def simulate(
         t = first_step + s
         if s != resume:
             _update(thread, s, neurons, rules, spiking, exchange)
-            _advance_bounds(t, sources, queue)
-            _deliver(t, lines, queue, synapses, values, gathered, inputs)
-            _add_poisson_input(t, drives, words, counts, inputs)
             if n_threads > 1 and not _wait(exchange.barrier, n_threads):
                 return s
         n, given_end = _collect(s, t, given, sources, exchange, collected)
-        if not _enqueue(t, collected[:n], sources, lines, queue, synapses, values):
+        label = _acting_label(t, rules)
+        if not _enqueue(label, collected[:n], sources, lines, queue, synapses, values):
             return s
         given = given_end
+        _advance_bounds(t, sources, queue)
+        _deliver(t, lines, queue, synapses, values, gathered, inputs)
+        _add_poisson_input(t, drives, words, counts, inputs)
     return n_steps
 
 
@@ -572,6 +577,46 @@ def _inputs_overload(currents, arrived):
     return lambda currents, arrived: arrived
 
 
+def _acting_label(t, rules):
+    """The label with which a spike that was sent in step ``t`` acts."""
+    raise NotImplementedError("compiled code only")
+
+
+@overload(_acting_label, jit_options={"forceinline": True})
+def _acting_label_overload(t, rules):
+    if _is_spinnaker(rules):
+        return lambda t, rules: t - 1
+    return lambda t, rules: t
+
+
+def _is_spinnaker(rules):
+    return getattr(rules, "instance_class", None) is Rules
+
+
+def _update_chunk(part, low, high, column, neurons, rules, spiking):
+    """Neurons ``low`` to ``high`` of a part, whose coefficients begin at ``column``; how many spike."""
+    raise NotImplementedError("compiled code only")
+
+
+@overload(_update_chunk, jit_options={"forceinline": True})
+def _update_chunk_overload(part, low, high, column, neurons, rules, spiking):
+    if _is_spinnaker(rules):
+
+        def spinnaker(part, low, high, column, neurons, rules, spiking):
+            if neurons.parts[part, 4]:
+                return _update_cores_varied(part, low, high, column, neurons, rules, spiking)
+            return _update_cores_uniform(part, low, high, column, neurons, rules, spiking)
+
+        return spinnaker
+
+    def exact(part, low, high, column, neurons, rules, spiking):
+        if neurons.parts[part, 4]:
+            return _update_varied(low, high, column, neurons, rules, spiking)
+        return _update_uniform(low, high, column, neurons, rules, spiking)
+
+    return exact
+
+
 @njit(cache=True, nogil=True)
 def _update(thread, s, neurons, rules, spiking, exchange):
     """One step of all neurons of a thread, whose spikes are published as those of step ``s``."""
@@ -580,11 +625,8 @@ def _update(thread, s, neurons, rules, spiking, exchange):
         first, last, source, column, own = neurons.parts[part]
         for low in range(first, last, CHUNK):
             high = min(low + CHUNK, last)
-            if own:
-                c = column + low - first
-                n_spikes = _update_varied(low, high, c, neurons, rules, spiking)
-            else:
-                n_spikes = _update_uniform(low, high, column, neurons, rules, spiking)
+            c = column + low - first if own else column
+            n_spikes = _update_chunk(part, low, high, c, neurons, rules, spiking)
             j = 0
             while n_spikes:
                 if spiking[j]:
@@ -664,6 +706,94 @@ def _update_varied(low, high, column, neurons, rules, spiking):
             spiking,
         )
     return n_spikes
+
+
+# --- Neurons on SpiNNaker ---
+
+
+def _at(x, j):
+    """A constant of neuron ``j``: an item of an array, or what all neurons share."""
+    raise NotImplementedError("compiled code only")
+
+
+@overload(_at, jit_options={"forceinline": True})
+def _at_overload(x, j):
+    if isinstance(x, types.Array):
+        return lambda x, j: x[j]
+    return lambda x, j: x
+
+
+@njit(cache=True, nogil=True, forceinline=True)
+def _scaled(x, c):
+    """An s16.15 number times a u0.32 number, which stands as the int32 of the same bits."""
+    # a factor of 2^32 more where the sign bit stands for 2^31
+    return np.int32((np.int64(x) * np.int64(c)) >> 32) + (x & (c >> 31))
+
+
+@njit(cache=True, nogil=True, forceinline=True)
+def _times(x, y):
+    """Product of two s16.15 numbers; bits beyond 32 are lost."""
+    return np.int32((np.int64(x) * np.int64(y)) >> 15)
+
+
+@njit(cache=True, nogil=True, forceinline=True)
+def _take_cells(currents, cells, init, shift):
+    """Empty ring-buffer cells into the currents; how many cells had saturated."""
+    saturated = 0
+    for j in range(len(currents)):
+        saturated += cells[j] > LARGEST_CELL
+        weight = np.int32(np.int32(min(cells[j], LARGEST_CELL)) << shift)
+        currents[j] = np.int32(currents[j] + _scaled(weight, _at(init, j)))
+        cells[j] = 0
+    return saturated
+
+
+@njit(cache=True, nogil=True, forceinline=True)
+def _update_cores(part, low, high, constants, shifts, held_steps, neurons, rules, spiking):
+    """A step of neurons ``low`` to ``high``; ``constants`` are numbers or arrays; how many spike."""
+    rest, resistance, decay, offset, threshold, reset, d_e, init_e, d_i, init_i = constants
+    v, i_e, i_i, from_e, from_i, held = _views(low, high, neurons)
+    # several short loops are faster than one
+    neurons.saturated[0, part] += _take_cells(i_e, from_e, init_e, shifts[0])
+    neurons.saturated[1, part] += _take_cells(i_i, from_i, init_i, shifts[1])
+    spiking[: high - low] = 0
+    n_spikes = 0
+    for _ in range(rules.substeps):
+        for j in range(high - low):
+            current = np.int32(i_e[j] - i_i[j] + _at(offset, j))
+            target = np.int32(_times(current, _at(resistance, j)) + _at(rest, j))
+            moved = np.int32(target - _times(_at(decay, j), np.int32(target - v[j])))
+            moved = v[j] if held[j] else moved
+            i_e[j], i_i[j] = _scaled(i_e[j], _at(d_e, j)), _scaled(i_i[j], _at(d_i, j))
+            spike = moved >= _at(threshold, j)
+            v[j] = _at(reset, j) if spike else moved
+            held[j] = _at(held_steps, j) if spike else max(held[j] - 1, 0)
+            # refractoriness lasts a step at least: there is one spike in a step at most
+            spiking[j] |= spike
+            n_spikes += spike
+    return n_spikes
+
+
+@njit(cache=True, nogil=True)
+def _update_cores_uniform(part, low, high, column, neurons, rules, spiking):
+    """Neurons ``low`` to ``high``, which share their constants; how many spike."""
+    c = neurons.coefficients[:, column]
+    constants = c[0], c[1], c[2], c[3], c[4], c[5], c[6], c[7], c[9], c[10]
+    held_steps = neurons.refractory_steps[column]
+    return _update_cores(
+        part, low, high, constants, (c[8], c[11]), held_steps, neurons, rules, spiking
+    )
+
+
+@njit(cache=True, nogil=True)
+def _update_cores_varied(part, low, high, column, neurons, rules, spiking):
+    """Neurons ``low`` to ``high``, each with a column of constants, from ``column`` on."""
+    c = neurons.coefficients[:, column : column + high - low]
+    constants = c[0], c[1], c[2], c[3], c[4], c[5], c[6], c[7], c[9], c[10]
+    held_steps = neurons.refractory_steps[column : column + high - low]
+    # ring buffers are those of the population
+    shifts = c[8, 0], c[11, 0]
+    return _update_cores(part, low, high, constants, shifts, held_steps, neurons, rules, spiking)
 
 
 @njit(cache=True, nogil=True)

@@ -32,8 +32,9 @@ from numba import njit
 from numpy.typing import NDArray
 
 from portability.backends.emulator.arithmetic import Arithmetic
+from portability.backends.emulator.spinnaker import Cores
 from portability.errors import RequestError
-from portability.network import Distribution, Population, Projection
+from portability.network import Distribution, Population, Projection, Receptor
 from portability.precision import NumberFormat
 from portability.realization import CHUNK_SIZE, Levels, Realization, Synapses, quantile
 
@@ -75,15 +76,23 @@ class WeightStorage:
 
 
 def weight_storage(
-    realization: Realization, number_format: NumberFormat, arithmetic: Arithmetic, asked: str
+    realization: Realization,
+    number_format: NumberFormat,
+    arithmetic: Arithmetic | Cores,
+    asked: str,
 ) -> WeightStorage:
     """How the weights of a realized network are held; ``asked`` is one of ``STORAGES``.
 
     ``auto`` takes places or codes where every projection has at most 256 values, and otherwise
-    numbers of the state arithmetic: for fixed point 16 bits if no weight can need more, else 32.
-    Raises RequestError for floating-point weights with fixed-point state.
+    numbers of the state arithmetic: for fixed point 16 bits if no weight can need more, else 32, and
+    16 for SpiNNaker. Raises RequestError for weights that the state cannot take.
     """
     if asked != "auto":
+        if isinstance(arithmetic, Cores):
+            raise RequestError(
+                f"[backends.emulator] weights = {asked!r} is not allowed with the state of format "
+                f"{number_format.name!r}; allowed is 'auto'"
+            )
         if arithmetic.fixed and asked != "int16":
             raise RequestError(
                 f"[backends.emulator] weights = {asked!r} is not allowed with the fixed-point state "
@@ -91,15 +100,18 @@ def weight_storage(
             )
         return WeightStorage(dtype=np.dtype(asked))
     projections = realization.network.projections
-    books = [number_format.code_book(p, realization) for p in projections]
-    if all(books):
-        values = max((len(book.values) for book in books if book), default=1)
+    counts = [number_format.most_values(p) for p in projections]
+    if None not in counts:
+        values = max((count for count in counts if count), default=1)
         if values <= PLACED_VALUES:
             return WeightStorage(values=values)
         return WeightStorage(code_bits=next(b for b in CODE_BITS if 2**b >= values))
-    largest = [largest_weight(p, realization, number_format, arithmetic) for p in projections]
-    if arithmetic.fixed and max(largest, default=0) <= LARGEST_INT16:
-        return WeightStorage(dtype=np.dtype(np.int16))
+    if isinstance(arithmetic, Cores):
+        return WeightStorage(dtype=np.dtype(np.uint16))
+    if arithmetic.fixed:
+        largest = [largest_weight(p, realization, number_format, arithmetic) for p in projections]
+        if max(largest, default=0) <= LARGEST_INT16:
+            return WeightStorage(dtype=np.dtype(np.int16))
     return WeightStorage(dtype=arithmetic.state)
 
 
@@ -109,14 +121,17 @@ def largest_weight(
     number_format: NumberFormat,
     arithmetic: Arithmetic,
 ) -> Any:
-    """The largest magnitude a weight can have in any realization, in the unit of the arithmetic."""
+    """The largest magnitude a weight can have here, in the unit of the arithmetic."""
     weight = projection.weight
-    if isinstance(weight, Distribution):
-        # what follows never decreases, so the extremes of all draws are enough
-        weight = quantile(weight, np.array([2.0**-54, 1 - 2.0**-53]))
-    discretise = number_format.discretiser(projection, realization)
-    held = discretise(np.atleast_1d(np.asarray(weight, np.float64)), 0)
-    return np.abs(arithmetic.current(held)).max(initial=0)
+    if number_format.machine is not None:
+        held = np.array([number_format.machine.largest(projection.label, realization)])
+    else:
+        if isinstance(weight, Distribution):
+            # what follows never decreases, so the extremes of all draws are enough
+            weight = quantile(weight, np.array([2.0**-54, 1 - 2.0**-53]))
+        discretise = number_format.discretiser(projection, realization)
+        held = discretise(np.atleast_1d(np.asarray(weight, np.float64)), 0)
+    return np.abs(arithmetic.weights(held, projection.target, projection.receptor)).max(initial=0)
 
 
 @dataclass(frozen=True)
@@ -198,7 +213,7 @@ class CompressedSynapses:
         self,
         realization: Realization,
         number_format: NumberFormat,
-        arithmetic: Arithmetic,
+        arithmetic: Arithmetic | Cores,
         storage: WeightStorage,
         n_threads: int,
     ) -> None:
@@ -273,14 +288,24 @@ class CompressedSynapses:
         if self.storage.dtype is None:
             book = self._format.code_book(projection, self._realization)
             assert book is not None
-            return self._arithmetic.current(book.values)
+            return self._weights_of(projection)(book.values)
         if self.storage.dtype != np.int16:
             return np.empty(0, self._arithmetic.state)
+        assert isinstance(self._arithmetic, Arithmetic)
         largest = largest_weight(projection, self._realization, self._format, self._arithmetic)
         if self._arithmetic.fixed:
             return np.maximum(-(-np.atleast_1d(largest) // LARGEST_INT16), 1)
         scale = np.atleast_1d(largest) / largest.dtype.type(LARGEST_INT16)
         return np.where(scale > 0, scale, scale.dtype.type(1))
+
+    def _weights_of(self, projection: Projection) -> Callable[[NDArray[np.float64]], Array]:
+        """From weights (nA) of a projection to the unit of the state arithmetic."""
+        to_weights, target, receptor = (
+            self._arithmetic.weights,
+            projection.target,
+            projection.receptor,
+        )
+        return lambda weights: to_weights(weights, target, receptor)
 
     def _places(self, population: Population) -> tuple[NDArray[np.int32], NDArray[np.uint16]]:
         """Block of each neuron of a population, and its number there."""
@@ -471,11 +496,11 @@ class CompressedSynapses:
             encode = book.encode
             return lambda weights, start: encode(weights).astype(np.uint8)
         discretise = self._format.discretiser(projection, self._realization)
-        current, dtype = self._arithmetic.current, self.storage.dtype
+        held, dtype = self._weights_of(projection), self.storage.dtype
         if dtype != np.int16:
-            return lambda weights, start: current(discretise(weights, start)).astype(dtype)
+            return lambda weights, start: held(discretise(weights, start)).astype(dtype)
         scale = self._book(projection)[0]
-        return lambda weights, start: np.rint(current(discretise(weights, start)) / scale).astype(
+        return lambda weights, start: np.rint(held(discretise(weights, start)) / scale).astype(
             np.int16
         )
 
@@ -532,7 +557,9 @@ class CompressedSynapses:
         position = np.repeat(starts, per_row) + within
         place = np.repeat(np.tile(np.arange(width - 1), n_rows), counts.ravel())
         delay = (place // values + pathway.shortest).astype(np.int32)
-        weight = self._arithmetic.nanoampere(self._weights(line, position, place % values))
+        receptor: Receptor = "inhibitory" if pathway.inhibitory else "excitatory"
+        held = self._weights(line, position, place % values)
+        weight = self._arithmetic.nanoampere(held, population, receptor)
         number = tables.targets[position].astype(np.int64)
         chosen = []
         for part in self.blocks[line.block].parts:
