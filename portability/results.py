@@ -18,13 +18,14 @@ from xml.etree import ElementTree
 
 import numpy as np
 
-from portability import validation
+from portability import adequacy, diagnosis, selftest, theory, validation
 from portability.execution import Outcome, Plan, host
 from portability.files import replacing
 from portability.reports import write_report
 from portability.spikes import SpikeData
 from portability.statistics import STATISTICS, Statistics, statistics
 from portability.store import Store
+from portability.study import Study
 
 SCHEMA = "portability-results/1"
 
@@ -36,43 +37,63 @@ Combination = tuple[str, str]
 class Results:
     """What ``results.json`` holds, and the samples behind it.
 
-    ``samples`` has every successful run by combination and seed, ``spikes`` one run of each.
+    ``samples`` has every successful run by combination and seed, ``spikes`` one run of each, and
+    ``noise`` the null model of the reference's runs by seed.
     """
 
     content: dict[str, Any]
     samples: dict[Combination, dict[int, Statistics]]
     spikes: dict[Combination, SpikeData]
+    noise: dict[int, Statistics]
 
 
 def assemble(plan: Plan, outcomes: Sequence[Outcome], store: Store) -> Results:
     """Statistics and verdicts from the outcomes of a plan."""
     study, simulation = plan.study, plan.study.simulation
+    reference, *candidates = ((backend, name) for _, backend, name in study.combinations())
+    fractions = adequacy.fractions(simulation.duration)
     samples: dict[Combination, dict[int, Statistics]] = {}
+    parts: dict[Combination, dict[float, dict[int, Statistics]]] = {}
+    noise: dict[int, Statistics] = {}
     by_combination: dict[Combination, list[Outcome]] = {}
     first_spikes: dict[Combination, SpikeData] = {}
     for outcome in outcomes:
         combination = (outcome.run.backend, outcome.run.format)
         by_combination.setdefault(combination, []).append(outcome)
         of_seed = samples.setdefault(combination, {})
-        if outcome.record is not None:
-            spikes = store.spikes(outcome.record["key"])
-            of_seed[outcome.run.seed] = statistics(spikes, simulation.warmup)
-            first_spikes.setdefault(combination, spikes)
+        of_part = parts.setdefault(combination, {fraction: {} for fraction in fractions})
+        if outcome.record is None:
+            continue
+        seed, warmup = outcome.run.seed, simulation.warmup
+        spikes = store.spikes(outcome.record["key"])
+        of_seed[seed] = statistics(spikes, warmup)
+        for fraction in fractions:
+            of_part[fraction][seed] = statistics(
+                adequacy.first_part(spikes, warmup, fraction), warmup
+            )
+        if combination == reference:
+            noise[seed] = statistics(adequacy.rate_matched_noise(spikes, warmup, seed), warmup)
+        first_spikes.setdefault(combination, spikes)
 
-    reference, *candidates = ((backend, name) for _, backend, name in study.combinations())
     populations = [p.label for p in plan.network.recorded]
     baseline = validation.baseline_distances(samples[reference]) if samples[reference] else {}
+    null_scores = adequacy.null_scores(samples[reference], noise, baseline) if noise else []
+
+    predictions = theory.of_study(plan, _measured_rates(samples[reference], simulation.duration))
 
     def entry(combination: Combination) -> dict[str, Any]:
+        number, timestep = study.number_format(combination[1]), study.timestep(combination[1])
         return {
             "backend": combination[0],
             "format": combination[1],
-            "timestep": study.timestep(combination[1]),
+            "timestep": timestep,
             "means": _means(populations, samples[combination]),
+            "sparse": _sparse(populations, samples[combination], simulation.duration),
             "cost": _mean_cost(by_combination[combination]),
             "runs": [_run_entry(outcome, store) for outcome in by_combination[combination]],
             "notes": [
-                *study.number_format(combination[1]).notes,
+                *number.notes,
+                *number.restrictions(plan.networks[timestep], timestep),
                 *_observations(by_combination[combination]),
             ],
         }
@@ -95,19 +116,35 @@ def assemble(plan: Plan, outcomes: Sequence[Outcome], store: Store) -> Results:
         "reference": {
             **entry(reference),
             **_reference_verdict(baseline, by_combination[reference]),
+            "null": [_score_entry(score) for score in null_scores],
+            "noticed_rate_changes": adequacy.noticed_rate_changes(
+                samples[reference], simulation.duration, baseline
+            ),
         },
         "candidates": [
-            entry(c) | _verdict(samples[reference], samples[c], baseline, by_combination[c])
-            for c in candidates
+            entry(c)
+            | _verdict(samples[reference], samples[c], baseline, by_combination[c])
+            | {
+                "parts": _parts(
+                    parts[reference] | {1.0: samples[reference]},
+                    parts[c] | {1.0: samples[c]},
+                    simulation.duration,
+                ),
+                "prediction": prediction,
+            }
+            for c, prediction in zip(candidates, predictions, strict=True)
         ],
+        "selftest": selftest.read(plan, store),
+        "warnings": adequacy.warnings(null_scores, simulation.duration),
         "rule": {
             "familywise_error": validation.FAMILYWISE_ERROR,
             "margin": validation.MARGIN,
             "text": list(validation.RULE),
         },
+        "deployment": deployment_sheet(store.folder, study),
         "provenance": _provenance(plan, outcomes),
     }
-    return Results(_finite(content), samples, first_spikes)
+    return Results(_finite(content), samples, first_spikes, noise)
 
 
 def exit_code(content: Mapping[str, Any], ignore_verdicts: bool = False) -> int:
@@ -130,7 +167,7 @@ def write(results: Results, folder: Path) -> Path:
     with replacing(folder / "junit.xml") as temporary:
         temporary.write_bytes(junit(results.content))
     report = folder / "report.html"
-    write_report(report, results.content, results.samples, results.spikes)
+    write_report(report, results.content, results.samples, results.spikes, results.noise)
     return report
 
 
@@ -199,22 +236,61 @@ def _verdict(
     return {
         "verdict": "failed" if failures else judgement.verdict,
         "reasons": failures or list(judgement.reasons),
-        "scores": [
-            {
-                "population": s.population,
-                "statistic": s.statistic,
-                "ks_paired": s.ks_paired_mean,
-                "ks_paired_seeds": list(s.ks_paired),
-                "ks_baseline_mean": s.ks_baseline_mean,
-                "ks_baseline_sd": s.ks_baseline_sd,
-                "ratio": s.ratio,
-                "ratio_low": s.ratio_low,
-                "ratio_high": s.ratio_high,
-                "verdict": s.verdict,
-            }
-            for s in judgement.scores
-        ],
+        "scores": [_score_entry(score) for score in judgement.scores],
+        "diagnosis": diagnosis.sentences(judgement.scores, diagnosis.changes(reference, candidate)),
     }
+
+
+def _score_entry(score: validation.Score) -> dict[str, Any]:
+    return {
+        "population": score.population,
+        "statistic": score.statistic,
+        "ks_paired": score.ks_paired_mean,
+        "ks_paired_seeds": list(score.ks_paired),
+        "ks_baseline_mean": score.ks_baseline_mean,
+        "ks_baseline_sd": score.ks_baseline_sd,
+        "ratio": score.ratio,
+        "ratio_low": score.ratio_low,
+        "ratio_high": score.ratio_high,
+        "verdict": score.verdict,
+    }
+
+
+def _parts(
+    reference: Mapping[float, Mapping[int, Statistics]],
+    candidate: Mapping[float, Mapping[int, Statistics]],
+    duration: float,
+) -> list[dict[str, Any]]:
+    """Verdict and largest ratio of each statistic, had the runs ended earlier, and of all of them."""
+    entries = []
+    for fraction, of_seed in candidate.items():
+        if not set(of_seed) & set(reference[fraction]):
+            continue
+        judgement = validation.judge(reference[fraction], of_seed)
+        largest: dict[str, float | None] = {}
+        for score in judgement.scores:
+            if score.ratio is not None:
+                largest[score.statistic] = max(score.ratio, largest.get(score.statistic) or 0.0)
+        entries.append(
+            {"duration": fraction * duration, "verdict": judgement.verdict, "largest": largest}
+        )
+    return entries
+
+
+def _sparse(
+    populations: Sequence[str], samples: Mapping[int, Statistics], duration: float
+) -> list[dict[str, Any]]:
+    """Neurons without a spike and with a single one, means over seeds."""
+    counts = [adequacy.sparse_neurons(sample, duration) for sample in samples.values()]
+    return [
+        {
+            "population": p,
+            "silent": sum(c[p][0] for c in counts) / len(counts),
+            "single": sum(c[p][1] for c in counts) / len(counts),
+        }
+        for p in populations
+        if counts
+    ]
 
 
 def _observations(outcomes: Sequence[Outcome]) -> list[str]:
@@ -281,6 +357,22 @@ def _means(populations: Sequence[str], samples: Mapping[int, Statistics]) -> lis
     return means
 
 
+def _measured_rates(samples: Mapping[int, Statistics], duration: float) -> dict[str, theory.Rates]:
+    """Mean and variance of the rates over neurons, without the noise of counting spikes."""
+    rates = {}
+    for population in next(iter(samples.values()), {}):
+        rate, cv = (
+            np.concatenate([s[population][statistic] for s in samples.values()])
+            for statistic in ("rate", "cv")
+        )
+        if rate.size:
+            variation = float(cv.mean()) if cv.size else None
+            rates[population] = theory.measured_rates(
+                float(rate.mean()), float(rate.std()), variation, duration
+            )
+    return rates
+
+
 def _mean_cost(outcomes: Sequence[Outcome]) -> dict[str, Any] | None:
     """Costs averaged over the successful runs, the peak memory's maximum; None without any."""
     costs = [o.record["cost"] for o in outcomes if o.record is not None]
@@ -330,6 +422,16 @@ def _provenance(plan: Plan, outcomes: Sequence[Outcome]) -> dict[str, Any]:
         },
         "network_fingerprint": plan.network.fingerprint(),
     }
+
+
+def deployment_sheet(folder: Path, study: Study) -> dict[str, Any] | None:
+    """The sheet that `portability map` left in ``folder``, if it is of the study's model."""
+    try:
+        sheet = json.loads((folder / "deployment.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    model = {"build": study.model.build, "parameters": study.model.parameters}
+    return sheet if isinstance(sheet, dict) and sheet.get("model") == model else None
 
 
 def _finite(value: Any) -> Any:

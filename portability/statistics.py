@@ -141,6 +141,8 @@ def ks_distance(a: Sample, b: Sample) -> float:
     """
     if a.size == 0 or b.size == 0:
         return 0.0 if a.size == b.size else 1.0
+    if a is b:
+        return 0.0
     # scipy.stats.ks_2samp gives the same, but spends most of its time on a p-value that is not used,
     # and warns about samples of one value.
     a, b = np.sort(a), np.sort(b)

@@ -114,11 +114,24 @@ def judge(
         c: np.array([_distance(reference[s], candidate[s], c) for s in seeds]) for c in comparisons
     }
     between = {c: _matrix(baseline.get(c, {}), seeds) for c in comparisons}
-    bounds = _bounds(paired, between) if len(seeds) >= MINIMUM_SEEDS else {}
-    scores = [_score(c, paired[c], between[c], bounds.get(c)) for c in comparisons]
-    if len(seeds) < MINIMUM_SEEDS:
+    return judge_distances(paired, between)
+
+
+def judge_distances(
+    paired: Mapping[Comparison, NDArray[np.float64]],
+    between: Mapping[Comparison, NDArray[np.float64]],
+) -> Judgement:
+    """Judge a candidate from Kolmogorov-Smirnov distances.
+
+    ``paired`` has shape ``(n,)``: between the candidate's and the reference's run of each of n
+    seeds. ``between`` is symmetric, shape ``(n, n)``: between the reference's runs.
+    """
+    n_seeds = next((distances.size for distances in paired.values()), 0)
+    bounds = _bounds(paired, between) if n_seeds >= MINIMUM_SEEDS else {}
+    scores = [_score(c, paired[c], between[c], bounds.get(c)) for c in paired]
+    if n_seeds < MINIMUM_SEEDS:
         reason = (
-            f"{len(seeds)} seeds have both a reference and a candidate run, where a verdict needs"
+            f"{n_seeds} seeds have both a reference and a candidate run, where a verdict needs"
             f" at least {MINIMUM_SEEDS} and usually 5."
         )
         return Judgement("inconclusive", [reason], scores)

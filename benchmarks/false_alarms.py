@@ -1,0 +1,190 @@
+"""False alarms of the verdict, on studies resampled from real simulations.
+
+    python benchmarks/false_alarms.py POOL [--realizations 64] [--duration 10] [--scale 0.1]
+        [--connectivity fixed_total_number] [--studies 2000] [--random-seed 1] [--picture FILE.png]
+
+Simulates a pool of realizations of the microcircuit on the emulator in double precision, each twice:
+with the same synapses, delays and initial voltages, and independent drive. Statistics stay in the
+folder POOL, so that a second call simulates nothing. Then it draws studies from the pool, each with
+different realizations, and judges:
+
+- *other seeds*: the candidate is the reference model with seeds of its own. Whatever deviates is a
+  false alarm.
+- *other drive*: the candidate runs the reference's realizations with drive of its own, as a correct
+  port on another simulator does.
+
+It prints the share of each verdict by number of seeds, with the 95 % Clopper-Pearson interval for
+``deviates``, and how much of the distance between realizations is due to the drive alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
+from functools import partial
+from itertools import combinations
+from pathlib import Path
+from typing import NamedTuple
+
+import matplotlib.pyplot as plt
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import binomtest
+
+from portability.backends import emulator
+from portability.capture import capture, load_model
+from portability.precision import number_format
+from portability.realization import Realization
+from portability.statistics import STATISTICS, Sample, Statistics, ks_distance, statistics
+from portability.validation import judge_distances
+
+WARMUP = 500.0
+SEEDS = (4, 5, 6, 8, 10, 15, 20)
+DRIVES = ("own", "other")
+CANDIDATES = ("other seeds", "other drive")
+
+
+def simulated(seed: int, drive: str, arguments: argparse.Namespace) -> Statistics:
+    """Statistics of one run, from the pool if it is there."""
+    file = arguments.pool / f"{drive}-{seed}.npz"
+    if not file.exists():
+        parameters = {"scale": arguments.scale, "connectivity": arguments.connectivity}
+        network = capture(load_model("microcircuit", Path()), parameters, 0.1)
+        # a drive's random stream is named by its label
+        drives = [replace(d, label=f"{d.label} {drive}") for d in network.drives]
+        realization = Realization(replace(network, drives=tuple(drives)), seed, 0.1)
+        options = {"threads": 1, "weights": "auto", "drive_limit": 0}
+        simulation = emulator.simulation(realization, number_format("double"), options)
+        n_steps = round((WARMUP + 1000 * arguments.duration) / 0.1)
+        sample = statistics(simulation.run(n_steps, lambda fraction: None), WARMUP)
+        arrays = {f"{p}/{s}": sample[p][s].astype(np.float32) for p in sample for s in STATISTICS}
+        np.savez(file, **arrays)
+    with np.load(file) as stored:
+        sample = {}
+        for name in stored.files:
+            population, statistic = name.split("/")
+            sample.setdefault(population, {})[statistic] = stored[name].astype(np.float64)
+    return sample
+
+
+def all_distances(samples: list[Sample]) -> NDArray[np.float64]:
+    """Kolmogorov-Smirnov distances of all pairs, shape ``(n, n)``."""
+    matrix = np.zeros((len(samples), len(samples)))
+    for i, j in combinations(range(len(samples)), 2):
+        matrix[i, j] = matrix[j, i] = ks_distance(samples[i], samples[j])
+    return matrix
+
+
+def own_distances(samples: list[Sample], others: list[Sample]) -> NDArray[np.float64]:
+    return np.array([ks_distance(a, b) for a, b in zip(samples, others, strict=True)])
+
+
+class Shares(NamedTuple):
+    """Of verdicts, and the 95 % interval of ``deviates``."""
+
+    deviates: float
+    low: float
+    high: float
+    inconclusive: float
+    passes: float
+
+    @classmethod
+    def of(cls, verdicts: list[str]) -> Shares:
+        n = len(verdicts)
+        interval = binomtest(verdicts.count("deviates"), n).proportion_ci()
+        count = {v: verdicts.count(v) / n for v in ("deviates", "inconclusive", "pass")}
+        return cls(
+            count["deviates"], interval.low, interval.high, count["inconclusive"], count["pass"]
+        )
+
+    def __str__(self) -> str:
+        return (
+            f"{self.deviates:9.1%} ({self.low:5.1%}..{self.high:5.1%})"
+            f"{self.inconclusive:14.1%}{self.passes:8.1%}"
+        )
+
+
+def draw(found: dict[tuple[str, int], Shares], file: Path) -> None:
+    """Shares of verdicts against the number of seeds, a panel per kind of candidate."""
+    figure, panels = plt.subplots(1, 2, figsize=(7.2, 2.8), sharey=True, layout="constrained")
+    for panel, kind in zip(panels, CANDIDATES, strict=True):
+        rows = [(seeds, shares) for (name, seeds), shares in found.items() if name == kind]
+        x = [seeds for seeds, _ in rows]
+        deviates = np.array([100 * s.deviates for _, s in rows])
+        bars = [
+            deviates - [100 * s.low for _, s in rows],
+            [100 * s.high for _, s in rows] - deviates,
+        ]
+        panel.errorbar(x, deviates, bars, marker="D", ms=4, color="#d55e00", label="deviates")
+        panel.plot(
+            x,
+            [100 * s.inconclusive for _, s in rows],
+            "--s",
+            ms=4,
+            color="#8a6d00",
+            label="inconclusive",
+        )
+        panel.axhline(5, color="0.6", lw=1, label="5 %")
+        panel.set(xlabel="seeds", title=f"candidate: {kind}", ylim=(0, 20), xticks=x)
+        panel.spines[["top", "right"]].set_visible(False)
+    panels[0].set_ylabel("share of studies (%)")
+    panels[1].legend(frameon=False)
+    figure.savefig(file, dpi=150)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("pool", type=Path)
+    parser.add_argument("--realizations", type=int, default=64)
+    parser.add_argument("--duration", type=float, default=10.0, help="s")
+    parser.add_argument("--scale", type=float, default=0.1)
+    parser.add_argument("--connectivity", default="fixed_total_number")
+    parser.add_argument("--studies", type=int, default=2000)
+    parser.add_argument("--random-seed", type=int, default=1)
+    parser.add_argument("--picture", type=Path)
+    parser.add_argument("--jobs", type=int, default=2)
+    arguments = parser.parse_args()
+    arguments.pool.mkdir(parents=True, exist_ok=True)
+    n = arguments.realizations
+    with ProcessPoolExecutor(arguments.jobs) as pool:
+        samples = {
+            drive: list(
+                pool.map(partial(simulated, drive=drive, arguments=arguments), range(1, n + 1))
+            )
+            for drive in DRIVES
+        }
+        comparisons = [(p, s) for p in samples["own"][0] for s in STATISTICS]
+        own, other = ([[r[p][s] for r in samples[d]] for p, s in comparisons] for d in DRIVES)
+        between = dict(zip(comparisons, pool.map(all_distances, own), strict=True))
+        paired = dict(zip(comparisons, pool.map(own_distances, own, other), strict=True))
+    print("distance with other drive over distance between realizations")
+    for statistic in STATISTICS:
+        ratios = [
+            f"{p} {paired[p, s].mean() / between[p, s][np.triu_indices(n, 1)].mean():.2f}"
+            for p, s in comparisons
+            if s == statistic
+        ]
+        print(f"  {statistic:5} " + "  ".join(ratios))
+    rng = np.random.default_rng(arguments.random_seed)
+    found: dict[tuple[str, int], Shares] = {}
+    print(f"{'candidate':14}{'seeds':>6}{'deviates':>23}{'inconclusive':>14}{'pass':>8}")
+    for n_seeds in (s for s in SEEDS if 2 * s <= n):
+        verdicts: dict[str, list[str]] = {name: [] for name in CANDIDATES}
+        for _ in range(arguments.studies):
+            drawn = rng.permutation(n)
+            reference, candidate = drawn[:n_seeds], drawn[n_seeds : 2 * n_seeds]
+            inside = {c: between[c][np.ix_(reference, reference)] for c in comparisons}
+            across = {c: between[c][reference, candidate] for c in comparisons}
+            own = {c: paired[c][reference] for c in comparisons}
+            verdicts["other seeds"].append(judge_distances(across, inside).verdict)
+            verdicts["other drive"].append(judge_distances(own, inside).verdict)
+        for name, of_name in verdicts.items():
+            found[name, n_seeds] = Shares.of(of_name)
+            print(f"{name:14}{n_seeds:6}{found[name, n_seeds]}", flush=True)
+    if arguments.picture:
+        draw(found, arguments.picture)
+
+
+if __name__ == "__main__":
+    main()

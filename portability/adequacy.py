@@ -1,0 +1,136 @@
+"""What the data of a study can show: null models, parts of the run, neurons with hardly a spike.
+
+The null model is that of Dasbach et al. (2021), section 2.3.2: every neuron keeps its number of
+spikes, and their times are drawn uniformly from the analysed window. Rates stay as they are;
+whatever the correlations and interspike intervals of the data say beyond rates is gone. If a
+statistic of the reference cannot be told from that of its null model, it cannot tell a wrong port
+from a right one either.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from portability.spikes import PopulationSpikes, SpikeData
+from portability.statistics import Sample, Statistics
+from portability.validation import Baseline, Score, judge
+
+FRACTIONS = (0.125, 0.25, 0.5)
+"""Parts of the analysed window at which a study is judged beside the whole."""
+SHORTEST_PART = 500.0
+"""Shorter parts (ms) are not judged."""
+NULL_STATISTICS = ("cv", "cc")
+RATE_CHANGES = (0.01, 0.02, 0.03, 0.05, 0.07, 0.1, 0.15, 0.2, 0.3, 0.5)
+"""Losses of spikes that are tried to find the smallest that would be noticed."""
+
+
+def rate_matched_noise(spikes: SpikeData, warmup: float, seed: int) -> SpikeData:
+    """The null model of a run: the same spikes per neuron in the window after ``warmup`` (ms).
+
+    Every spike gets a step of the window, all equally likely and independent of each other, which
+    on a time grid is what Elephant's ``randomise_spikes`` does. Spikes before the window are left
+    out. The same ``seed`` gives the same spikes.
+    """
+    skipped = round(warmup / spikes.timestep)
+    generator = np.random.default_rng([seed, skipped])
+    populations = {}
+    for label, population in spikes.populations.items():
+        neurons = population.neurons[population.steps > skipped]
+        steps = generator.integers(skipped + 1, spikes.n_steps + 1, size=neurons.size)
+        populations[label] = PopulationSpikes.from_unsorted(population.size, steps, neurons)
+    return SpikeData(spikes.timestep, spikes.n_steps, populations)
+
+
+def first_part(spikes: SpikeData, warmup: float, fraction: float) -> SpikeData:
+    """The run as if it had ended after ``fraction`` of the window that follows ``warmup`` (ms)."""
+    skipped = round(warmup / spikes.timestep)
+    n_steps = skipped + round((spikes.n_steps - skipped) * fraction)
+    populations = {}
+    for label, population in spikes.populations.items():
+        end = int(np.searchsorted(population.steps, n_steps, side="right"))
+        populations[label] = PopulationSpikes(
+            population.size, population.steps[:end], population.neurons[:end]
+        )
+    return SpikeData(spikes.timestep, n_steps, populations)
+
+
+def fractions(duration: float) -> list[float]:
+    """Parts of an analysed window of ``duration`` ms that are long enough to be judged."""
+    return [fraction for fraction in FRACTIONS if fraction * duration >= SHORTEST_PART]
+
+
+def sparse_neurons(sample: Statistics, duration: float) -> dict[str, tuple[int, int]]:
+    """Silent neurons and neurons with a single spike in ``duration`` ms, by population."""
+    counts = {
+        population: np.rint(statistics["rate"] * duration / 1000.0).astype(np.int64)
+        for population, statistics in sample.items()
+    }
+    return {p: (int((n == 0).sum()), int((n == 1).sum())) for p, n in counts.items()}
+
+
+def null_scores(
+    reference: Mapping[int, Statistics],
+    noise: Mapping[int, Statistics],
+    baseline: Baseline | None = None,
+) -> list[Score]:
+    """Scores of rate-matched noise as a candidate, for the statistics that rates do not determine.
+
+    ``deviates`` means that the reference can be told from it. Both are given by seed.
+    """
+    scores = judge(reference, noise, baseline).scores
+    return [score for score in scores if score.statistic in NULL_STATISTICS]
+
+
+def warnings(scores: Sequence[Score], duration: float) -> list[str]:
+    """A sentence for each statistic that rate-matched noise has as well, by `null_scores`."""
+    sentences = []
+    for statistic in NULL_STATISTICS:
+        own = [score for score in scores if score.statistic == statistic]
+        alike = [score.population for score in own if score.verdict != "deviates"]
+        if alike:
+            where = "every population" if len(alike) == len(own) else ", ".join(alike)
+            sentences.append(
+                f"{duration / 1000:g} s is too short for {statistic.upper()} in {where}: the reference "
+                "cannot be told from rate-matched noise, so this statistic adds nothing there."
+            )
+    return sentences
+
+
+def noticed_rate_changes(
+    reference: Mapping[int, Statistics], duration: float, baseline: Baseline | None = None
+) -> dict[str, float | None]:
+    """By population, the smallest relative loss of spikes that the study would call a deviation.
+
+    Every spike of the reference's own runs (by seed, ``duration`` ms) is lost with this probability,
+    and the rates that are left are judged as a candidate's. None if not even half of them would be
+    missed.
+    """
+    noticed: dict[str, float | None] = {}
+    if not reference:
+        return noticed
+    for population in next(iter(reference.values())):
+        noticed[population] = None
+    for change in RATE_CHANGES:
+        thinned = {
+            seed: {
+                population: {
+                    **of_population,
+                    "rate": _thinned(of_population["rate"], duration, change, seed),
+                }
+                for population, of_population in sample.items()
+            }
+            for seed, sample in reference.items()
+        }
+        for score in judge(reference, thinned, baseline).scores:
+            missing = noticed[score.population] is None
+            if score.statistic == "rate" and score.verdict == "deviates" and missing:
+                noticed[score.population] = change
+    return noticed
+
+
+def _thinned(rates: Sample, duration: float, loss: float, seed: int) -> Sample:
+    counts = np.rint(rates * duration / 1000.0).astype(np.int64)
+    generator = np.random.default_rng([seed, round(loss * 1000)])
+    return np.asarray(generator.binomial(counts, 1.0 - loss), np.float64) * 1000.0 / duration

@@ -1,0 +1,131 @@
+"""Null models, parts of runs, and what a study would notice, on spikes with known properties."""
+
+from __future__ import annotations
+
+import neo
+import numpy as np
+import pytest
+import quantities as pq
+from elephant.spike_train_surrogates import randomise_spikes
+from scipy import stats
+
+from portability.adequacy import (
+    first_part,
+    fractions,
+    noticed_rate_changes,
+    null_scores,
+    rate_matched_noise,
+    sparse_neurons,
+    warnings,
+)
+from portability.spikes import PopulationSpikes, SpikeData
+from portability.statistics import statistics
+
+STEP = 0.1
+WARMUP = 100.0
+DURATION = 4000.0
+N_STEPS = round((WARMUP + DURATION) / STEP)
+
+
+def gamma_trains(size: int, rate: float, shape: float, seed: int) -> SpikeData:
+    """Independent renewal processes; intervals have a CV of ``1 / sqrt(shape)``."""
+    rng = np.random.default_rng(seed)
+    steps, neurons = [], []
+    for neuron in range(size):
+        mean = 1000.0 / rate / STEP
+        n = round(3 * N_STEPS / mean) + 20
+        times = np.cumsum(rng.gamma(shape, mean / shape, n)) - mean * rng.random() * 5
+        own = np.rint(times[(times >= 1) & (times <= N_STEPS)]).astype(np.int64)
+        steps.append(own)
+        neurons.append(np.full(own.size, neuron))
+    population = PopulationSpikes.from_unsorted(
+        size, np.concatenate(steps), np.concatenate(neurons)
+    )
+    return SpikeData(STEP, N_STEPS, {"a": population})
+
+
+def counts(spikes: SpikeData) -> np.ndarray:
+    population = spikes.populations["a"]
+    inside = population.steps > WARMUP / STEP
+    return np.bincount(population.neurons[inside], minlength=population.size)
+
+
+def test_noise_keeps_every_neurons_number_of_spikes_in_the_window():
+    spikes = gamma_trains(50, 8.0, 4.0, 1)
+    noise = rate_matched_noise(spikes, WARMUP, 3)
+    np.testing.assert_array_equal(counts(noise), counts(spikes))
+    steps = noise.populations["a"].steps
+    assert steps.min() > WARMUP / STEP
+    assert steps.max() <= N_STEPS
+    again = rate_matched_noise(spikes, WARMUP, 3).populations["a"]
+    np.testing.assert_array_equal(again.steps, steps)
+    assert (rate_matched_noise(spikes, WARMUP, 4).populations["a"].steps != steps).any()
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_noise_has_the_law_of_elephants_surrogates(seed: int):
+    spikes = gamma_trains(50, 20.0, 4.0, seed)
+    times = np.sort(rate_matched_noise(spikes, WARMUP, seed).populations["a"].steps * STEP)
+    np.random.seed(seed)  # noqa: NPY002 - Elephant draws from the global generator
+    train = neo.SpikeTrain(
+        times * pq.ms, t_start=WARMUP * pq.ms, t_stop=(WARMUP + DURATION) * pq.ms
+    )
+    expected = randomise_spikes(train)[0].magnitude
+    # false alarms: 1 in 1000 each
+    assert stats.ks_2samp(times, expected).pvalue > 1e-3
+    assert stats.kstest((times - WARMUP) / DURATION, "uniform").pvalue > 1e-3
+
+
+def test_regular_spikes_are_told_from_noise_and_poisson_spikes_are_not():
+    seeds = range(1, 6)
+    for shape, told in ((4.0, True), (1.0, False)):
+        runs = {s: gamma_trains(150, 10.0, shape, 10 * s) for s in seeds}
+        reference = {s: statistics(r, WARMUP) for s, r in runs.items()}
+        noise = {s: statistics(rate_matched_noise(r, WARMUP, s), WARMUP) for s, r in runs.items()}
+        scores = null_scores(reference, noise)
+        assert [s.statistic for s in scores] == ["cv", "cc"]
+        assert (scores[0].verdict == "deviates") == told
+        assert scores[1].verdict != "deviates"  # independent neurons
+        found = warnings(scores, DURATION)
+        assert any("CC in every population" in w for w in found)
+        assert any(w.startswith("4 s is too short for CV") for w in found) == (not told)
+
+
+def test_first_part_is_the_run_that_ended_earlier():
+    spikes = gamma_trains(20, 10.0, 1.0, 5)
+    part = first_part(spikes, WARMUP, 0.25)
+    assert part.n_steps == round((WARMUP + DURATION / 4) / STEP)
+    whole = spikes.populations["a"]
+    early = whole.steps <= part.n_steps
+    np.testing.assert_array_equal(part.populations["a"].steps, whole.steps[early])
+    np.testing.assert_array_equal(part.populations["a"].neurons, whole.neurons[early])
+
+
+def test_parts_that_are_too_short_are_not_judged():
+    assert fractions(10_000.0) == [0.125, 0.25, 0.5]
+    assert fractions(1000.0) == [0.5]
+    assert fractions(900.0) == []
+
+
+def test_silent_neurons_and_single_spikes_are_counted():
+    steps = np.array([1100, 1200, 1300, 900, 1500])  # one of them before the window
+    population = PopulationSpikes.from_unsorted(5, steps, np.array([0, 1, 1, 2, 3]))
+    sample = statistics(SpikeData(STEP, N_STEPS, {"a": population}), WARMUP)
+    assert sparse_neurons(sample, DURATION) == {"a": (2, 2)}
+
+
+def test_more_data_notice_smaller_changes():
+    def noticed(rate: float) -> float | None:
+        reference = {s: statistics(gamma_trains(200, rate, 4.0, 100 + s), WARMUP) for s in range(5)}
+        return noticed_rate_changes(reference, DURATION)["a"]
+
+    slow, fast = noticed(2.0), noticed(40.0)
+    assert slow is not None
+    assert fast is not None
+    assert fast < slow
+
+
+def test_silence_notices_nothing():
+    silent = PopulationSpikes.from_unsorted(5, np.empty(0, np.int64), np.empty(0, np.int32))
+    sample = statistics(SpikeData(STEP, N_STEPS, {"a": silent}), WARMUP)
+    assert noticed_rate_changes({1: sample, 2: sample, 3: sample}, DURATION) == {"a": None}
