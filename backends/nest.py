@@ -212,6 +212,7 @@ class NestSimulation:
         nest.SetDefaults("spike_generator", {"precise_times": False})
         self._first_id: dict[str, int] = {}
         self._model_of: dict[str, str] = {}
+        self._first_source: dict[str, int] = {}
         # before all neurons, because of how they are connected (see _create)
         self._recorders = {
             p.label: nest.Create("spike_recorder", params={"time_in_steps": True})
@@ -289,12 +290,12 @@ class NestSimulation:
         projection = next(p for p in self._network.projections if p.label == label)
         discretise = number_format.discretiser(projection, self._realization)
         unit = self._weight_unit(projection.target, projection.receptor)
-        model = self._synapse_model(projection.source, projection.target)
-        self._model_of[label] = model
+        model, first_source = self._synapse_model(projection.source, projection.target)
+        self._model_of[label], self._first_source[label] = model, first_source
         start = 0
         for chunk in self._realization.synapses(label):
             self._nest.Connect(
-                chunk.source.astype(np.int64) + self._first_id[projection.source],
+                chunk.source.astype(np.int64) + first_source,
                 chunk.target.astype(np.int64) + self._first_id[projection.target],
                 "one_to_one",
                 {
@@ -305,16 +306,23 @@ class NestSimulation:
             )
             start += len(chunk)
 
-    def _synapse_model(self, source: str, target: str) -> str:
-        """Parallel projections get a model of their own, to be told apart when read back."""
+    def _synapse_model(self, source: str, target: str) -> tuple[str, int]:
+        """A synapse model and the first node to connect from.
+
+        Parallel projections get a model of their own, to be told apart when read back. A device has
+        one model for all its synapses, so spike generators are created once more instead.
+        """
         built = [p for p in self._network.projections if p.label in self._model_of]
         earlier = sum((p.source, p.target) == (source, target) for p in built)
         if not earlier:
-            return "static_synapse"
+            return "static_synapse", self._first_id[source]
+        population = self._network.population(source)
+        if population.cell_type == "SpikeSourceArray":
+            return "static_synapse", self._create_spike_generators(population)[0].global_id
         model = f"static_synapse_{earlier}"
         if model not in self._nest.synapse_models:
             self._nest.CopyModel("static_synapse", model)
-        return model
+        return model, self._first_id[source]
 
     def _weight_unit(self, target: str, receptor: str) -> float:
         """pA per nA or nS per uS; NEST tells receptors apart by sign, for conductances too."""
@@ -354,9 +362,10 @@ class NestSimulation:
         """Synapses as NEST's kernel holds them, in PyNN's units, sorted."""
         nest = self._nest
         described = next(p for p in self._network.projections if p.label == projection)
+        first_source = self._first_source[projection]
         found = nest.GetConnections(
-            self._nodes(described.source),
-            self._nodes(described.target),
+            self._nodes(described.source, first_source),
+            self._nodes(described.target, self._first_id[described.target]),
             synapse_model=self._model_of[projection],
         )
         if not len(found):
@@ -365,14 +374,13 @@ class NestSimulation:
         unit = self._weight_unit(described.target, described.receptor)
         column = {name: np.atleast_1d(values) for name, values in table.items()}
         return Synapses(
-            (column["source"] - self._first_id[described.source]).astype(np.int32),
+            (column["source"] - first_source).astype(np.int32),
             (column["target"] - self._first_id[described.target]).astype(np.int32),
             column["weight"] / unit,
             np.rint(column["delay"] / self._timestep).astype(np.int32),
         ).sorted()
 
-    def _nodes(self, label: str) -> Any:
-        first = self._first_id[label]
+    def _nodes(self, label: str, first: int) -> Any:
         size = self._network.population(label).size
         return self._nest.NodeCollection(list(range(first, first + size)))
 

@@ -7,7 +7,7 @@ and refractory times on a grid of steps, as in NEST.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -15,74 +15,27 @@ import scipy.linalg
 from numpy.typing import NDArray
 
 from portability import backends
-from portability.network import (
-    FromList,
-    Network,
-    PoissonDrive,
-    Population,
-    Projection,
-    Receptor,
-    Value,
-)
+from portability.network import Network, Population, Projection, Receptor
 from portability.precision import number_format
+from portability.probes import (  # noqa: F401 - tests find all that networks are made of here
+    CURRENT_BASED,
+    cells,
+    connection,
+    drive,
+    sources,
+    steps,
+)
 from portability.realization import Realization, Synapses
 from portability.spikes import PopulationSpikes, SpikeData
 
 FloatArray = NDArray[np.float64]
 Spikes = list[tuple[int, int]]
 
-CURRENT_BASED = {
-    "v_rest": -65.0,
-    "cm": 0.25,
-    "tau_m": 10.0,
-    "tau_refrac": 2.0,
-    "tau_syn_E": 0.5,
-    "tau_syn_I": 0.5,
-    "i_offset": 0.0,
-    "v_reset": -65.0,
-    "v_thresh": -50.0,
-}
-CONDUCTANCE_BASED = {**CURRENT_BASED, "e_rev_E": 0.0, "e_rev_I": -80.0}
-
 STRONG = 100.0
 """A current (nA) that takes a resting cell beyond its threshold within one step of 0.05 ms or more."""
 
 
 # --- Networks ---
-
-
-def cells(
-    label: str,
-    size: int,
-    cell_type: str = "IF_curr_exp",
-    v: Value = -65.0,
-    recorded: bool = True,
-    **parameters: float | NDArray,
-) -> Population:
-    """Integrate-and-fire cells at rest unless ``v`` says otherwise."""
-    defaults = CONDUCTANCE_BASED if cell_type.startswith("IF_cond") else CURRENT_BASED
-    return Population(label, size, cell_type, {**defaults, **parameters}, {"v": v}, recorded)
-
-
-def sources(
-    label: str, trains: Sequence[Sequence[float] | NDArray], recorded: bool = True
-) -> Population:
-    """A SpikeSourceArray with the spike times (ms) of each cell."""
-    times = tuple(np.asarray(train, dtype=np.float64) for train in trains)
-    return Population(label, len(times), "SpikeSourceArray", {}, {}, recorded, times)
-
-
-def connection(
-    label: str,
-    ends: tuple[str, str],
-    pairs: Sequence[tuple[int, int]],
-    weight: float | NDArray,
-    delay: float | NDArray,
-    receptor: Receptor = "excitatory",
-) -> Projection:
-    """Explicit (source, target) ``pairs``; weights and delays (ms) for all or one each."""
-    source, target = np.array(pairs, dtype=np.int64).T
-    return Projection(label, *ends, receptor, FromList(source, target), weight, delay)
 
 
 def recurrent(cell_type: str, seed: int, size: int = 64) -> Network:
@@ -171,11 +124,6 @@ def pairs(spikes: PopulationSpikes) -> Spikes:
     return list(zip(spikes.steps.tolist(), spikes.neurons.tolist(), strict=True))
 
 
-def steps(spikes: PopulationSpikes, neuron: int = 0) -> list[int]:
-    """Steps at which one neuron spiked."""
-    return spikes.steps[spikes.neurons == neuron].tolist()
-
-
 # --- What must come out ---
 
 
@@ -244,7 +192,9 @@ class _Neurons:
         self.refractory_steps = np.rint(self.p["tau_refrac"] / self.dt).astype(np.int64)
         self.conductance_based = population.conductance_based
         if not self.conductance_based:
-            self.propagator = scipy.linalg.expm(self._linear_system() * self.dt)
+            # cells that differ in nothing but their threshold have one propagator
+            systems, of_cell = np.unique(self._linear_system(), axis=0, return_inverse=True)
+            self.propagator = scipy.linalg.expm(systems * self.dt)[of_cell.ravel()]
 
     def step(self, k: int) -> NDArray[np.int64]:
         free = k > self.held_until
@@ -327,17 +277,3 @@ def counters(label: str, thresholds: NDArray[np.int64]) -> Population:
 
 COUNTED = CURRENT_BASED["cm"] / CURRENT_BASED["tau_syn_E"]
 """Weight (nA) whose charge takes a leakless cell up by 1 mV."""
-
-
-def drive(
-    label: str,
-    target: str,
-    rate: Value,
-    weight: float,
-    delay: Value = 0.1,
-    start: float = 0.0,
-    duration: float = math.inf,
-    receptor: Receptor = "excitatory",
-) -> PoissonDrive:
-    """Poisson input of ``rate`` Hz, with ``delay``, ``start`` and ``duration`` in ms."""
-    return PoissonDrive(label, target, receptor, rate, weight, delay, start, duration)
