@@ -12,7 +12,7 @@ from portability.precision import NumberFormat
 from portability.realization import Realization, Synapses
 from portability.spikes import SpikeData
 
-NAMES = ("nest", "brian2", "emulator")
+NAMES = ("nest", "brian2", "emulator", "spinnaker")
 
 
 @dataclass(frozen=True)

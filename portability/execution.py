@@ -18,7 +18,8 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -44,7 +45,13 @@ from portability.study import Run, Study
 
 # project modules whose code decides the spikes, beside the backend's own; what capture does is in
 # the network's fingerprint
-_DECIDING_MODULES = ("portability.realization", "portability.precision", "portability.spikes")
+_DECIDING_MODULES = (
+    "portability.realization",
+    "portability.precision",
+    "portability.machines",
+    "portability.ring_buffers",
+    "portability.spikes",
+)
 _DECIDING_PACKAGES = ("numba", "numpy", "scipy")
 _GRACE_SECONDS = 5.0  # between asking a worker to end and making it
 
@@ -163,7 +170,7 @@ def problems(plan: Plan) -> list[str]:
         for sentence in backends.load(name).check(plan.networks[timestep], number, timestep):
             found.append(f"{file}: backend {name!r} with format {text!r}: {sentence}")
     total = psutil.virtual_memory().total
-    for name in plan.study.backend_names():
+    for name in (n for n in study.backend_names() if not plan.skipped(n)):
         need = max(t.estimate.memory_bytes for t in plan.tasks if t.run.backend == name)
         if need > total:
             found.append(
@@ -574,3 +581,49 @@ def _last_words(log: Path, returncode: int) -> str:
     lines = [line.strip() for line in log.read_text(errors="replace").splitlines()]
     said = next((line for line in reversed(lines) if line), "it printed nothing")
     return f"the simulation ended with exit code {returncode}: {said[:300]}"
+
+
+def ask(
+    module: str,
+    specification: Mapping[str, Any],
+    progress: Callable[[Mapping[str, Any]], None],
+) -> Any:
+    """The ``result`` that ``main()`` of a module reports from a process of its own.
+
+    The module hands `worker.serve` what to do with the specification (plain JSON values); ``progress``
+    is given every report. Raises ``RequestError``, in one sentence, when there is no result.
+    """
+    result, error = None, None
+    with tempfile.TemporaryDirectory(prefix="portability-") as scratch:
+        read_end, write_end = os.pipe()
+        with (Path(scratch) / "log").open("wb") as log:
+            process = subprocess.Popen(
+                # python puts the working directory first on its path, so it must be an empty one
+                [sys.executable, "-c", f"from {module} import main; main()"],
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                cwd=scratch,
+                pass_fds=(write_end,),
+                start_new_session=True,  # Ctrl-C is ours to handle
+            )
+        os.close(write_end)
+        assert process.stdin is not None
+        try:
+            # stays open: its end tells the process that this one is gone
+            with contextlib.suppress(BrokenPipeError):
+                line = json.dumps({**specification, "pipe": write_end})
+                process.stdin.write(line.encode() + b"\n")
+                process.stdin.flush()
+            with os.fdopen(read_end, encoding="utf-8") as pipe:
+                for text in pipe:
+                    report = json.loads(text)
+                    result, error = report.get("result", result), report.get("error", error)
+                    progress(report)
+        finally:
+            with contextlib.suppress(BrokenPipeError):
+                process.stdin.close()
+            process.wait()
+        if result is None:
+            raise RequestError(error or _last_words(Path(scratch) / "log", process.returncode))
+    return result

@@ -26,6 +26,8 @@ from portability import backends
 from portability.capture import capture, load_model
 from portability.errors import RequestError
 from portability.execution import host
+from portability.faults import plant
+from portability.network import Network
 from portability.precision import number_format
 from portability.realization import Realization
 from portability.store import Store
@@ -35,6 +37,11 @@ Report = Callable[[Mapping[str, Any]], None]
 
 def main() -> None:
     """Entry point of the subprocess; exit code 1 when the run failed."""
+    serve(simulate)
+
+
+def serve(work: Callable[[Mapping[str, Any], Report], None]) -> None:
+    """Do ``work`` as a subprocess: a specification comes in, reports go out on the pipe it names."""
     specification = json.loads(sys.stdin.readline())
     # the working directory changes, and modules must not come from it
     sys.path[:] = [folder for folder in sys.path if folder]
@@ -46,7 +53,7 @@ def main() -> None:
             print(json.dumps(message), file=pipe)
 
         try:
-            simulate(specification, report)
+            work(specification, report)
         except Exception as error:
             traceback.print_exc()  # into the log
             report({"error": _sentence(error)})
@@ -59,18 +66,7 @@ def simulate(specification: Mapping[str, Any], report: Report) -> None:
     model = specification["model"]
     backend = backends.load(request["backend"])
     timestep, n_steps = request["timestep"], request["n_steps"]
-
-    # a script that reads files finds them where it found them when it was captured for the plan
-    scratch = Path.cwd()
-    os.chdir(specification["directory"])
-    build = load_model(model["build"], Path(model["base"]))
-    network = capture(build, model["parameters"], timestep)
-    os.chdir(scratch)
-    if network.fingerprint() != request["network"]:
-        raise RequestError(
-            f"{model['build']} built another network than a moment ago, a model must not depend on "
-            "unseeded random numbers, the time or the machine"
-        )
+    network = captured(specification)
 
     # what a backend imports to answer this is not part of building the network
     if reason := backend.available():
@@ -114,6 +110,25 @@ def simulate(specification: Mapping[str, Any], report: Report) -> None:
     }
     report({"phase": "storing", "fraction": 1.0})
     Store(Path(specification["store"])).add(specification["key"], record, spikes)
+
+
+def captured(specification: Mapping[str, Any]) -> Network:
+    """The network of the model, captured again; RequestError if it is not what it was."""
+    model, request = specification["model"], specification["request"]
+    # a script that reads files finds them where it found them when it was captured for the plan
+    scratch = Path.cwd()
+    os.chdir(specification["directory"])
+    build = load_model(model["build"], Path(model["base"]))
+    network = capture(build, model["parameters"], request["timestep"])
+    os.chdir(scratch)
+    if fault := request.get("fault"):
+        network = plant(network, *fault)
+    if network.fingerprint() != request["network"]:
+        raise RequestError(
+            f"{model['build']} built another network than a moment ago, a model must not depend on "
+            "unseeded random numbers, the time or the machine"
+        )
+    return network
 
 
 def peak_memory() -> int:

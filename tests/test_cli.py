@@ -619,7 +619,7 @@ def test_describe(folder: Path, command: Command) -> None:
 
 def test_list(command: Command) -> None:
     listed = json.loads(command("list", "--json").out)
-    assert [b["name"] for b in listed["backends"]] == ["nest", "brian2", "emulator"]
+    assert [b["name"] for b in listed["backends"]] == list(backends.NAMES)
     for backend in listed["backends"]:
         assert (backend["problem"] is None) == (backend["name"] in SIMULATORS)
         assert bool(backend["versions"]) == (backend["name"] in SIMULATORS)

@@ -368,6 +368,61 @@ def test_candidate_that_was_not_run(tmp_path: Path) -> None:
     assert "failed" not in parsed.text.split("How a verdict is reached")[0]
 
 
+def test_what_the_data_can_show(tmp_path: Path) -> None:
+    results, statistics, spikes = example((("nest", "naive-2"),), (), sizes=SMALL)
+    labels = list(SMALL)
+    reference, candidate = results["reference"], results["candidates"][0]
+    null = {"ks_paired": 0.1, "ks_paired_seeds": [0.1], "ks_baseline_mean": 0.1}
+    reference["null"] = [
+        null | {"population": p, "statistic": s, "ratio": 1.25, "verdict": verdict}
+        for p in labels
+        for s, verdict in (("cv", "deviates"), ("cc", "pass"))
+    ]
+    reference["noticed_rate_changes"] = dict.fromkeys(labels, 0.05) | {labels[0]: None}
+    reference["sparse"] = [{"population": p, "silent": 7.5, "single": 3.0} for p in labels]
+    candidate["parts"] = [
+        {"duration": 1250.0, "verdict": "inconclusive", "largest": {"rate": 1.75}},
+        {"duration": 10_000.0, "verdict": "deviates", "largest": {"rate": 4.25, "cv": 1.5}},
+    ]
+    candidate["diagnosis"] = ["L4E: rate <mean> +8 %."]
+    results["warnings"] = ["10 s is too short for <CC>."]
+    results["selftest"] = [
+        {
+            "fault": "threshold higher",
+            "description": "by this many <mV>",
+            "simulated": True,
+            "tried": [0.1, 0.2],
+            "size": 0.2,
+            "where": ["rate in L4E"],
+        },
+        {
+            "fault": "common spikes",
+            "description": "from one train",
+            "simulated": False,
+            "tried": [0.01],
+            "size": None,
+            "where": [],
+        },
+    ]
+    noise = statistics["nest", "naive-2"]
+    path = tmp_path / "report.html"
+    write_report(path, results, statistics, spikes, noise)
+    parsed = _Parsed(path.read_text())
+    for words in (
+        "This study would notice a loss of spikes of 5% in",
+        f"no loss at all in {labels[0]}",
+        "10 s is too short for <CC>.",
+        "L4E: rate <mean> +8 %.",
+        "Had the runs ended earlier",
+        "4.25",
+        "7.5, 3.0",
+        "Planted faults",
+        "by this many <mV>",
+        "rate-matched noise, mean over the same seeds",
+    ):
+        assert words in parsed.text, words
+
+
 browser = pytest.mark.skipif(
     EXECUTABLE is None, reason="no chromium found on the PATH (Debian: apt install chromium)"
 )
