@@ -41,12 +41,14 @@ def write_report(
     results: Mapping[str, Any],
     statistics: Mapping[Key, Mapping[int, Statistics]],
     spikes: Mapping[Key, SpikeData],
+    noise: Mapping[int, Statistics] | None = None,
 ) -> None:
     """Write the report of a study to ``path``: HTML without scripts, style and drawings inside.
 
     ``results`` is the content of results.json (schema ``portability-results/1``). ``statistics``
     holds the samples of every successful run by (backend, format) and seed, ``spikes`` one run of
-    the reference and of each candidate, for rasters. What is missing, of a failed candidate for
+    the reference and of each candidate, for rasters, ``noise`` the samples of the reference's null
+    model by seed. What is missing, of a failed candidate for
     instance, is shown as missing. The same input gives the same file; an existing file is replaced
     whole or not at all. Raises ``OSError`` when ``path`` cannot be written.
     """
@@ -64,7 +66,9 @@ def write_report(
         "duration": duration,
         "value": value,
     }
-    html = environment.get_template("report.html").render(**_context(results, statistics, spikes))
+    html = environment.get_template("report.html").render(
+        **_context(results, statistics, spikes, noise or {})
+    )
     with replacing(Path(path)) as temporary:
         temporary.write_text(html, encoding="utf-8", errors="replace")
 
@@ -114,6 +118,7 @@ def _context(
     results: Mapping[str, Any],
     statistics: Mapping[Key, Mapping[int, Statistics]],
     spikes: Mapping[Key, SpikeData],
+    noise: Mapping[int, Statistics],
 ) -> dict[str, Any]:
     study, reference = results["study"], results["reference"]
     sizes = {p["label"]: p["size"] for p in results["populations"] if p.get("recorded", True)}
@@ -169,6 +174,13 @@ def _context(
             alone["ks"] = [figures.ks_picture(s, labels, baseline, []) for s in STATISTICS]
         alone["distributions"] = distributions(None, [])
         alone["rasters"] = [reference_raster] if reference_raster else []
+    null = reference.get("null") or []
+    null_statistics = list(dict.fromkeys(n["statistic"] for n in null))
+    null_pictures = [
+        figures.distribution_picture(s, labels, reference_samples, noise, null, 0.0)
+        for s in null_statistics
+        if reference_samples and noise
+    ]
     shown = {**_shared(reference), "id": "reference"}
     everyone = [shown, *candidates]
     return {
@@ -184,6 +196,14 @@ def _context(
         "matrix": _matrix(everyone),
         "sweeps": _sweeps(labels, baseline, results["candidates"]),
         "failures": _failures(everyone),
+        "theory": _theory(results["candidates"]),
+        "deployment": results.get("deployment"),
+        "warnings": results.get("warnings") or [],
+        "resolution": _resolution(reference),
+        "adequacy": _adequacy(labels, reference, [reference, *results["candidates"]]),
+        "null_statistics": null_statistics,
+        "null_pictures": null_pictures,
+        "selftest": results.get("selftest") or [],
         "unfold": len(candidates) <= OPEN_CANDIDATES,
         "verdicts": VERDICTS,
         "titles": {s: figures.TITLES[s] for s in STATISTICS},
@@ -207,7 +227,10 @@ def _key(entry: Mapping[str, Any]) -> Key:
 
 def _shared(entry: Mapping[str, Any]) -> dict[str, Any]:
     """What the page shows of the reference and of every candidate; a failed one may lack it."""
-    lists = {key: entry.get(key) or [] for key in ("reasons", "scores", "runs", "notes")}
+    lists = {
+        key: entry.get(key) or []
+        for key in ("reasons", "scores", "runs", "notes", "parts", "diagnosis")
+    }
     means = {(m["population"], m["statistic"]): m["mean"] for m in entry.get("means") or []}
     return {
         "backend": entry["backend"],
@@ -217,6 +240,90 @@ def _shared(entry: Mapping[str, Any]) -> dict[str, Any]:
         "means": means,
         "cost": entry.get("cost") or {},
         "tally": _tally(entry["verdict"], lists["runs"], lists["scores"]),
+    }
+
+
+def _resolution(reference: Mapping[str, Any]) -> str:
+    """The smallest changes of rates that the study would notice, in a sentence; empty if unknown."""
+    noticed = reference.get("noticed_rate_changes") or {}
+    if not noticed:
+        return ""
+    by_change: dict[float, list[str]] = {}
+    for population, change in noticed.items():
+        by_change.setdefault(math.inf if change is None else change, []).append(population)
+    parts = [
+        f"{change:.0%} in {', '.join(populations)}"
+        for change, populations in sorted(by_change.items())
+        if math.isfinite(change)
+    ]
+    if not parts:
+        return "This study would not notice even half of all spikes missing."
+    missed = by_change.get(math.inf)
+    end = f"; no loss at all in {', '.join(missed)}" if missed else ""
+    return f"This study would notice a loss of spikes of {'; '.join(parts)}{end}."
+
+
+def _adequacy(
+    labels: Sequence[str], reference: Mapping[str, Any], entries: Sequence[Mapping[str, Any]]
+) -> list[dict[str, Any]]:
+    """By population, what the data can show: see `portability.adequacy`."""
+    noticed = reference.get("noticed_rate_changes") or {}
+    if not noticed:
+        return []
+    nothing = {"silent": None, "single": None}
+    rows = []
+    for population in labels:
+        change = noticed.get(population)
+        counts = [
+            next((c for c in e.get("sparse") or [] if c["population"] == population), nothing)
+            for e in entries
+        ]
+        rows.append(
+            {
+                "population": population,
+                "noticed": f"{change:.0%}" if change else "none",
+                "null": [n for n in reference.get("null") or [] if n["population"] == population],
+                "sparse": counts,
+            }
+        )
+    return rows
+
+
+EXPECTATIONS = {"pass": "passes", "deviates": "deviates", "open": "too close to call", None: DASH}
+
+
+def _theory(candidates: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Predicted beside simulated ratios of firing rates, and drawings of discretisation errors."""
+    rows: list[dict[str, Any]] = []
+    errors: dict[str, Sequence[Mapping[str, Any]]] = {}
+    for entry in candidates:
+        prediction = entry.get("prediction")
+        if not prediction:
+            continue
+        rows.append(
+            {
+                "backend": entry["backend"],
+                "format": entry["format"],
+                "verdict": entry["verdict"],
+                "expectation": EXPECTATIONS[prediction["verdict"]],
+                "reason": prediction["reason"],
+                "predicted": {
+                    p["population"]: p["ratio"] for p in prediction.get("populations", ())
+                },
+                "simulated": {
+                    s["population"]: s["ratio"]
+                    for s in entry.get("scores") or ()
+                    if s["statistic"] == "rate"
+                },
+            }
+        )
+        if prediction.get("epsilon"):
+            # what a format does to weights is the same on every backend
+            errors.setdefault(entry["format"], prediction["epsilon"])
+    return {
+        "rows": rows,
+        "means": figures.epsilon_pictures(errors),
+        "matrices": [figures.epsilon_matrix_picture(*found) for found in errors.items()],
     }
 
 
