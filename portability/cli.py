@@ -11,12 +11,14 @@ import json
 import os
 import sys
 import traceback
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+
+from portability import terminal
 
 DEFECT = (
     70  # a defect of the program (EX_SOFTWARE); Python's 1 would claim that a candidate deviates
@@ -69,6 +71,10 @@ def _explained() -> Iterator[None]:
 
     try:
         yield
+    except BrokenPipeError:
+        # whoever reads, `head` for instance, has seen enough; nothing is left to be flushed
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise typer.Exit from None
     except (RequestError, OSError) as error:
         if os.environ.get("PORTABILITY_TRACEBACK") == "1":
             traceback.print_exc()
@@ -126,7 +132,7 @@ def run(
             assembled = results.assemble(plan, outcomes, store)
             report = results.write(assembled, store.folder)
         print(execution.summary(outcomes, store))
-        _print_verdicts(assembled.content, report)
+        terminal.verdicts(assembled.content, report)
         raise typer.Exit(results.exit_code(assembled.content, ignore_verdicts=exit_zero))
 
 
@@ -144,7 +150,7 @@ def report(study_file: StudyFile, out: Out = None) -> None:
         with store.locked():
             assembled = results.assemble(plan, outcomes, store)
             page = results.write(assembled, store.folder)
-        _print_verdicts(assembled.content, page)
+        terminal.verdicts(assembled.content, page)
         raise typer.Exit(results.exit_code(assembled.content))
 
 
@@ -177,19 +183,7 @@ def selftest(
         if as_json:
             print((store.folder / selftest.FILE).read_text(), end="")
             return
-        _print_table(
-            ("planted fault", "smallest noticed", "tried up to", "first noticed in", "size is"),
-            [
-                (
-                    f.fault + (" (simulated)" if f.simulated else ""),
-                    "none" if f.size is None else f"{f.size:g}",
-                    f"{f.tried[-1]:g}",
-                    ", ".join(f.where[:3]) + (", ..." if f.where[3:] else ""),
-                    f.description,
-                )
-                for f in findings
-            ],
-        )
+        terminal.selftest(findings)
 
 
 @app.command()
@@ -203,7 +197,7 @@ def describe(study_file: StudyFile, as_json: Json = False) -> None:
         if as_json:
             print(json.dumps(description, indent=1, allow_nan=False))
         else:
-            _print_description(description)
+            terminal.description(description)
 
 
 @app.command()
@@ -233,7 +227,7 @@ def predict(study_file: StudyFile, as_json: Json = False) -> None:
             content = {"study": plan.study.name, "candidates": predictions}
             print(json.dumps(content, indent=1, allow_nan=False))
         else:
-            _print_predictions([(backend, name) for _, backend, name in candidates], entries)
+            terminal.predictions([(backend, name) for _, backend, name in candidates], entries)
 
 
 @app.command()
@@ -280,7 +274,7 @@ def recommend(
         if as_json:
             print(json.dumps(recommendation.content(found), indent=1, allow_nan=False))
         else:
-            _print_recommendations(found)
+            terminal.recommendations(found)
         raise typer.Exit(max(r.exit_code for r in found))
 
 
@@ -317,7 +311,7 @@ def map_network(
         if as_json:
             print(json.dumps(sheet, indent=1, allow_nan=False))
         else:
-            _print_sheet(sheet)
+            terminal.sheet(sheet)
             for file in files:
                 print(f"sheet: {file}")
 
@@ -350,7 +344,7 @@ def conformance(
         if as_json:
             print(json.dumps(result, indent=1, allow_nan=False))
         else:
-            _print_conformance(result)
+            terminal.conformance(result)
         differs = any(probe["outcome"] == "differs" for probe in result["probes"])
         raise typer.Exit(1 if differs else 0)
 
@@ -365,296 +359,4 @@ def list_names(as_json: Json = False) -> None:
         if as_json:
             print(json.dumps(names, indent=1, allow_nan=False))
         else:
-            _print_inventory(names)
-
-
-def _print_verdicts(content: Mapping[str, Any], report: Path) -> None:
-    rows = [
-        (entry["backend"], entry["format"], entry["verdict"], next(iter(entry["reasons"]), ""))
-        for entry in (content["reference"], *content["candidates"])
-    ]
-    _print_table(("backend", "format", "verdict", "reason"), rows)
-    print(f"report: {report}")
-
-
-EXPECTATIONS = {
-    "pass": "expected to pass",
-    "deviates": "expected to deviate",
-    "open": "too close to call",
-    None: "not predicted",
-}
-
-
-def _print_predictions(
-    candidates: Sequence[tuple[str, str]], entries: Sequence[Mapping[str, Any]]
-) -> None:
-    _print_table(
-        ("backend", "format", "prediction", "largest ratio", "population", "not covered"),
-        [
-            (
-                backend,
-                name,
-                EXPECTATIONS[entry["verdict"]],
-                _decimal(entry.get("ratio")),
-                entry.get("population") or "",
-                entry["reason"] or " ".join(entry["limits"]),
-            )
-            for (backend, name), entry in zip(candidates, entries, strict=True)
-        ],
-    )
-    print(
-        "ratio: distance of firing rates from the reference over that between realizations; "
-        "correlations and intervals are not predicted"
-    )
-
-
-def _print_recommendations(recommendations: Sequence[Any]) -> None:
-    _print_table(
-        (
-            *("format", "prediction", "largest ratio", "population"),
-            *("simulated", "largest ratio", "where"),
-        ),
-        [
-            (
-                t.format,
-                EXPECTATIONS[t.predicted],
-                _decimal(t.predicted_ratio),
-                t.predicted_population or "",
-                t.simulated or "",
-                _decimal(t.simulated_ratio),
-                t.simulated_comparison or "",
-            )
-            for recommendation in recommendations
-            for t in recommendation.trials
-        ],
-    )
-    for recommendation in recommendations:
-        print(recommendation.answer)
-
-
-def _decimal(number: float | None) -> str:
-    return "" if number is None else f"{number:.2f}"
-
-
-def _print_description(d: Mapping[str, Any]) -> None:
-    _print_table(
-        ("population", "cells", "type", "recorded", "in-degree"),
-        [
-            (
-                p["label"],
-                f"{p['size']:,}",
-                p["cell_type"],
-                "yes" if p["recorded"] else "no",
-                f"{p['in_degree']:,.1f}",
-            )
-            for p in d["populations"]
-        ],
-    )
-    _print_table(
-        ("projection", "receptor", "connector", "synapses", "in-degree"),
-        [
-            (
-                p["label"],
-                p["receptor"],
-                p["connector"],
-                f"{p['synapses']:,}",
-                f"{p['in_degree']:,.1f}",
-            )
-            for p in d["projections"]
-        ],
-    )
-    if d["drives"]:
-        _print_table(
-            ("Poisson drive", "target", "receptor", "mean rate (1/s)", "mean weight (nA or uS)"),
-            [
-                (
-                    x["label"],
-                    x["target"],
-                    x["receptor"],
-                    f"{x['mean_rate']:,.1f}",
-                    f"{x['mean_weight']:.4g}",
-                )
-                for x in d["drives"]
-            ],
-        )
-    print(f"{d['neurons']:,} neurons, {d['synapses']:,} synapses\n")
-    _print_table(
-        ("backend", "format", "role", "runs", "threads", "memory", "build", "simulate"),
-        [
-            (
-                r["backend"],
-                r["format"],
-                r["role"],
-                str(r["runs"]),
-                str(r["threads"]),
-                f"{r['memory_bytes'] / 2**30:.2f} GiB",
-                f"{r['build_seconds']:.0f} s",
-                f"{r['simulate_seconds']:.0f} s",
-            )
-            for r in d["runs"]
-        ],
-    )
-    total = d["total"]
-    print(
-        f"{total['runs']} runs in all, about {total['seconds'] / 60:.1f} min on {total['cores']} cores "
-        "(estimates per run, within a factor of two)"
-    )
-    for problem in d["problems"]:
-        print(f"cannot run here: {problem}")
-
-
-def _print_sheet(sheet: Mapping[str, Any]) -> None:
-    machine = sheet["machine"]
-    print(
-        f"dry run on sPyNNaker {sheet['software']['sPyNNaker']}: seed {sheet['seed']}, "
-        f"{sheet['timestep']:g} ms steps, {sheet['synapses']:,} synapses"
-    )
-    print(
-        f"{_count(machine['boards'], 'board')}, {_count(machine['chips'], 'chip')}, "
-        f"{_count(machine['cores'], 'core')}, "
-        f"{machine['sdram_total'] / 2**20:,.1f} MiB of SDRAM, "
-        f"{machine['routing_entries']:,} routing entries (at most "
-        f"{machine['routing_entries_per_chip']:,} on a chip)\n"
-    )
-    _print_table(
-        ("cores for", "number", "SDRAM", "per step"),
-        [
-            (
-                kind["kind"],
-                f"{kind['cores']:,}",
-                f"{kind['sdram_fixed'] / 2**20:,.2f} MiB",
-                f"{kind['sdram_per_step']:,} B",
-            )
-            for kind in machine["kinds"]
-        ],
-    )
-    _print_table(
-        (
-            *("population", "neurons per core", "synapse cores", "delay slots"),
-            *("receptor", "shift", "scale (1/nA)", "step (nA)"),
-        ),
-        [
-            (
-                population["label"],
-                f"{population['neurons_per_core']:,}",
-                "combined"
-                if population["layout"] == "combined"
-                else f"{population['synapse_cores']:,}",
-                f"{population['delay_slots_used']:,} of {population['delay_slots']:,}",
-                receptor["receptor"],
-                f"{receptor['shift']}",
-                f"{receptor['scale']:,.4g}",
-                f"{receptor['step']:.3g}",
-            )
-            for population in sheet["populations"]
-            for receptor in population.get("receptors", ())
-        ],
-    )
-    _print_table(
-        (
-            *("projection", "synapses", "compared", "weight (nA)", "error (steps)"),
-            *("delay error (ms)", "wrapped", "become 0", "lost"),
-        ),
-        [
-            (
-                row["label"],
-                f"{row['synapses']:,}",
-                f"{row['compared']:,}",
-                f"{row['weight']['mean']:.4g} ± {row['weight']['sd']:.2g}",
-                f"{row['weight_error']['mean'] / row['step']:+.2f} ± "
-                f"{row['weight_error']['sd'] / row['step']:.2f}",
-                f"{row['delay_error']['mean']:+.3f} ± {row['delay_error']['sd']:.3f}",
-                f"{row['wrapped']:,}",
-                f"{row['zero']:,}",
-                f"{row['lost'] + row['misplaced']:,}",
-            )
-            for row in sheet["projections"]
-            if row["synapses"]
-        ],
-    )
-    for finding in sheet["findings"]:
-        print(f"{finding['severity']}: {finding['where']}: {finding['what']}")
-        print(f"    {finding['advice']}")
-
-
-def _print_conformance(result: Mapping[str, Any]) -> None:
-    def listed(values: Mapping[str, float | None] | None) -> str:
-        if values is None:
-            return ""
-        return ", ".join("none" if v is None else f"{v:.4g}" for v in values.values())
-
-    def tolerance(values: Mapping[str, float]) -> str:
-        return listed(values) if len(set(values.values())) > 1 else f"{max(values.values()):.2g}"
-
-    _print_table(
-        ("probe", "unit", "measured", "expected", "tolerance", "outcome"),
-        [
-            (
-                p["name"],
-                p["unit"],
-                listed(p["measured"]),
-                listed(p["expected"]),
-                tolerance(p["tolerance"]),
-                p["outcome"],
-            )
-            for p in result["probes"]
-        ],
-    )
-    for p in result["probes"]:
-        for name in p["deviating"]:
-            measured, expected = (
-                "none" if value is None else f"{value:.4g}"
-                for value in (p["measured"][name], p["expected"][name])
-            )
-            print(f"differs: {p['name']}, {name}: {measured} instead of {expected} ({p['unit']})")
-    for p in result["probes"]:
-        if p["reason"]:
-            print(f"not supported: {p['name']}: {p['reason']}")
-    for p in result["probes"]:
-        if p["note"]:
-            print(f"note: {p['name']}: {p['note']}")
-    outcomes = [p["outcome"] for p in result["probes"]]
-    counts = ", ".join(
-        f"{outcomes.count(outcome)} {word}"
-        for outcome, word in (
-            ("agrees", "agree"),
-            ("differs", "differ"),
-            ("not supported", "not supported"),
-        )
-    )
-    print(
-        f"{result['backend']} with format {result['format']} at {result['timestep']:g} ms: {counts}"
-    )
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
-
-
-def _print_inventory(names: Mapping[str, Any]) -> None:
-    for model in names["models"]:
-        print(f"model {model['name']}")
-        for name, default in model["parameters"].items():
-            print(f"    {name} = {json.dumps(default)}")
-    for backend in names["backends"]:
-        versions = ", ".join(f"{k} {v}" for k, v in backend["versions"].items())
-        print(f"backend {backend['name']}: {backend['problem'] or versions}")
-        for name, option in backend["options"].items():
-            print(f"    {name} = {json.dumps(option['default'])}  ({option['meaning']})")
-    print(f"formats {', '.join(names['formats'])}\n")
-    _print_table(("machine", ""), list(names["machines"].items()))
-
-
-def _print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=box.SIMPLE, pad_edge=False)
-    for name in header:
-        table.add_column(name, overflow="fold")
-    for row in rows:
-        table.add_row(*(Text(cell) for cell in row))
-    # in a pipe nothing is folded, so that lines stay lines
-    Console(width=None if sys.stdout.isatty() else 1000).print(table)
+            terminal.inventory(names)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -308,6 +309,17 @@ def test_each_format_has_its_time_step_and_its_memory(folder: Path, command: Com
         # at least the number of the target, 16 bits
         assert entry["cost"]["bytes_per_synapse_allocated"] > 2
         assert entry["cost"]["bytes_per_synapse_allocated"] < 200
+
+
+def test_a_reader_that_has_seen_enough_is_no_error(folder: Path) -> None:
+    write_study(folder)
+    code = "import sys; from portability.cli import main; sys.argv[0] = 'portability'; main()"
+    command = f"{sys.executable} -c {shlex.quote(code)} list | head -1"
+    ended = subprocess.run(
+        ["bash", "-o", "pipefail", "-c", command], capture_output=True, text=True, check=False
+    )
+    assert ended.stdout == "model microcircuit\n"
+    assert ended.stderr == ""
 
 
 def test_durations_must_fit_the_time_step_of_every_format(folder: Path, command: Command) -> None:

@@ -18,6 +18,8 @@ from report_example import example
 from portability import deployment, results
 from portability.backends import spinnaker
 from portability.errors import RequestError
+from portability.findings import delay_steps_on_chip
+from portability.findings import findings as listed_findings
 from portability.network import AllToAll, Distribution, Network, Population, Projection
 from portability.precision import number_format
 from portability.realization import Realization
@@ -98,7 +100,7 @@ def network(**parameters: Any) -> Network:
 
 
 def findings(net: Network, sheet: dict[str, Any]) -> dict[str, dict[str, str]]:
-    return {f["kind"]: f for f in deployment.findings(net, sheet)}
+    return {f["kind"]: f for f in listed_findings(net, sheet)}
 
 
 # --- Findings ---
@@ -117,7 +119,7 @@ def test_a_network_without_surprises() -> None:
 def test_errors_come_first() -> None:
     sheet = facts()
     sheet["projections"][0] |= {"lost": 5, "zero": 7}
-    order = [f["severity"] for f in deployment.findings(network(), sheet)]
+    order = [f["severity"] for f in listed_findings(network(), sheet)]
     assert order == ["error", "warning", "note", "note"]
 
 
@@ -205,7 +207,7 @@ def test_constants_are_told_where_they_are_off() -> None:
         {"population": "a", "name": "tau_syn_E", "value": 0.5, "error": 5e-5},
     ]
     found = [
-        f for f in deployment.findings(network(), facts(constants=off)) if f["kind"] == "constants"
+        f for f in listed_findings(network(), facts(constants=off)) if f["kind"] == "constants"
     ]
     assert len(found) == 1 and "tau_m = 20 ms by -0.52%" in found[0]["what"]
 
@@ -219,12 +221,12 @@ def test_warnings_of_spynnaker_are_passed_on() -> None:
 def test_delays_that_cores_round_down() -> None:
     """26 of the 64 multiples of 0.1 ms that the ring buffers hold come out one step short."""
     steps = np.arange(1, 65)
-    on_chip = deployment.delay_steps_on_chip(steps * 0.1, 0.1)
+    on_chip = delay_steps_on_chip(steps * 0.1, 0.1)
     short = steps[on_chip != steps]
     assert len(short) == 26 and (on_chip[on_chip != steps] == short - 1).all()
     assert short[:8].tolist() == [3, 4, 8, 9, 13, 14, 18, 19]
-    assert deployment.delay_steps_on_chip(steps * 1.0, 1.0).tolist() == steps.tolist()
-    assert deployment.delay_steps_on_chip(np.array([0.01]), 0.1).tolist() == [1]
+    assert delay_steps_on_chip(steps * 1.0, 1.0).tolist() == steps.tolist()
+    assert delay_steps_on_chip(np.array([0.01]), 0.1).tolist() == [1]
 
 
 def test_drives_with_short_delays_are_told() -> None:

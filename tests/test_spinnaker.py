@@ -22,7 +22,7 @@ import pytest
 from compliance import cells, connection, drive, recurrent, sources
 from numpy.typing import NDArray
 
-from portability import backends, deployment
+from portability import backends, deployment, findings
 from portability.backends import spinnaker
 from portability.errors import RequestError
 from portability.network import (
@@ -73,7 +73,7 @@ def sheet(network: Network, timestep: float = 0.1, **options: Any) -> dict[str, 
     facts = deployment.measure(realized(network, timestep), 1000, chosen)
     made = {"timestep": timestep, "options": chosen, **facts}
     made = json.loads(json.dumps(made, allow_nan=False))
-    return made | {"findings": deployment.findings(network, made)}
+    return made | {"findings": findings.findings(network, made)}
 
 
 def kinds(made: dict[str, Any], severity: str | None = None) -> list[str]:
@@ -387,7 +387,7 @@ def test_sheet_of_a_network_too_large_to_list(
     monkeypatch.setattr(deployment, "LISTED_SYNAPSES", 1000)
     made = sheet(network)
     assert (made["mode"], whole["mode"]) == ("generated", "listed")
-    assert row(made, "p")["compared"] == deployment.SAMPLED_SYNAPSES
+    assert row(made, "p")["compared"] == findings.SAMPLED_SYNAPSES
     assert made["machine"]["cores"] == whole["machine"]["cores"]
     assert made["populations"][1]["receptors"] == whole["populations"][1]["receptors"]
     assert row(whole, "p")["delay_error"]["mean"] == pytest.approx(0.0, abs=2e-3)

@@ -1,0 +1,329 @@
+"""What commands print on the terminal: tables and sentences from plain values."""
+
+# ruff: noqa: PLC0415
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+
+def verdicts(content: Mapping[str, Any], report: Path) -> None:
+    """Verdicts of a study, and where its report is."""
+    rows = [
+        (entry["backend"], entry["format"], entry["verdict"], next(iter(entry["reasons"]), ""))
+        for entry in (content["reference"], *content["candidates"])
+    ]
+    table(("backend", "format", "verdict", "reason"), rows)
+    print(f"report: {report}")
+
+
+EXPECTATIONS = {
+    "pass": "expected to pass",
+    "deviates": "expected to deviate",
+    "open": "too close to call",
+    None: "not predicted",
+}
+
+
+def predictions(
+    candidates: Sequence[tuple[str, str]], entries: Sequence[Mapping[str, Any]]
+) -> None:
+    """What theory expects of (backend, format) candidates."""
+    table(
+        ("backend", "format", "prediction", "largest ratio", "population", "not covered"),
+        [
+            (
+                backend,
+                name,
+                EXPECTATIONS[entry["verdict"]],
+                _decimal(entry.get("ratio")),
+                entry.get("population") or "",
+                entry["reason"] or " ".join(entry["limits"]),
+            )
+            for (backend, name), entry in zip(candidates, entries, strict=True)
+        ],
+    )
+    print(
+        "ratio: distance of firing rates from the reference over that between realizations; "
+        "correlations and intervals are not predicted"
+    )
+
+
+def recommendations(recommendations: Sequence[Any]) -> None:
+    """Trials of every scheme, and the answers."""
+    table(
+        (
+            *("format", "prediction", "largest ratio", "population"),
+            *("simulated", "largest ratio", "where"),
+        ),
+        [
+            (
+                t.format,
+                EXPECTATIONS[t.predicted],
+                _decimal(t.predicted_ratio),
+                t.predicted_population or "",
+                t.simulated or "",
+                _decimal(t.simulated_ratio),
+                t.simulated_comparison or "",
+            )
+            for recommendation in recommendations
+            for t in recommendation.trials
+        ],
+    )
+    for recommendation in recommendations:
+        print(recommendation.answer)
+
+
+def _decimal(number: float | None) -> str:
+    return "" if number is None else f"{number:.2f}"
+
+
+def selftest(findings: Sequence[Any]) -> None:
+    """The smallest planted faults that a study notices."""
+    table(
+        ("planted fault", "smallest noticed", "tried up to", "first noticed in", "size is"),
+        [
+            (
+                f.fault + (" (simulated)" if f.simulated else ""),
+                "none" if f.size is None else f"{f.size:g}",
+                f"{f.tried[-1]:g}",
+                ", ".join(f.where[:3]) + (", ..." if f.where[3:] else ""),
+                f.description,
+            )
+            for f in findings
+        ],
+    )
+
+
+def description(d: Mapping[str, Any]) -> None:
+    """What a study would run, by `execution.describe`."""
+    table(
+        ("population", "cells", "type", "recorded", "in-degree"),
+        [
+            (
+                p["label"],
+                f"{p['size']:,}",
+                p["cell_type"],
+                "yes" if p["recorded"] else "no",
+                f"{p['in_degree']:,.1f}",
+            )
+            for p in d["populations"]
+        ],
+    )
+    table(
+        ("projection", "receptor", "connector", "synapses", "in-degree"),
+        [
+            (
+                p["label"],
+                p["receptor"],
+                p["connector"],
+                f"{p['synapses']:,}",
+                f"{p['in_degree']:,.1f}",
+            )
+            for p in d["projections"]
+        ],
+    )
+    if d["drives"]:
+        table(
+            ("Poisson drive", "target", "receptor", "mean rate (1/s)", "mean weight (nA or uS)"),
+            [
+                (
+                    x["label"],
+                    x["target"],
+                    x["receptor"],
+                    f"{x['mean_rate']:,.1f}",
+                    f"{x['mean_weight']:.4g}",
+                )
+                for x in d["drives"]
+            ],
+        )
+    print(f"{d['neurons']:,} neurons, {d['synapses']:,} synapses\n")
+    table(
+        ("backend", "format", "role", "runs", "threads", "memory", "build", "simulate"),
+        [
+            (
+                r["backend"],
+                r["format"],
+                r["role"],
+                str(r["runs"]),
+                str(r["threads"]),
+                f"{r['memory_bytes'] / 2**30:.2f} GiB",
+                f"{r['build_seconds']:.0f} s",
+                f"{r['simulate_seconds']:.0f} s",
+            )
+            for r in d["runs"]
+        ],
+    )
+    total = d["total"]
+    print(
+        f"{total['runs']} runs in all, about {total['seconds'] / 60:.1f} min on {total['cores']} cores "
+        "(estimates per run, within a factor of two)"
+    )
+    for problem in d["problems"]:
+        print(f"cannot run here: {problem}")
+
+
+def sheet(sheet: Mapping[str, Any]) -> None:
+    """A deployment sheet."""
+    machine = sheet["machine"]
+    print(
+        f"dry run on sPyNNaker {sheet['software']['sPyNNaker']}: seed {sheet['seed']}, "
+        f"{sheet['timestep']:g} ms steps, {sheet['synapses']:,} synapses"
+    )
+    print(
+        f"{_count(machine['boards'], 'board')}, {_count(machine['chips'], 'chip')}, "
+        f"{_count(machine['cores'], 'core')}, "
+        f"{machine['sdram_total'] / 2**20:,.1f} MiB of SDRAM, "
+        f"{machine['routing_entries']:,} routing entries (at most "
+        f"{machine['routing_entries_per_chip']:,} on a chip)\n"
+    )
+    table(
+        ("cores for", "number", "SDRAM", "per step"),
+        [
+            (
+                kind["kind"],
+                f"{kind['cores']:,}",
+                f"{kind['sdram_fixed'] / 2**20:,.2f} MiB",
+                f"{kind['sdram_per_step']:,} B",
+            )
+            for kind in machine["kinds"]
+        ],
+    )
+    table(
+        (
+            *("population", "neurons per core", "synapse cores", "delay slots"),
+            *("receptor", "shift", "scale (1/nA)", "step (nA)"),
+        ),
+        [
+            (
+                population["label"],
+                f"{population['neurons_per_core']:,}",
+                "combined"
+                if population["layout"] == "combined"
+                else f"{population['synapse_cores']:,}",
+                f"{population['delay_slots_used']:,} of {population['delay_slots']:,}",
+                receptor["receptor"],
+                f"{receptor['shift']}",
+                f"{receptor['scale']:,.4g}",
+                f"{receptor['step']:.3g}",
+            )
+            for population in sheet["populations"]
+            for receptor in population.get("receptors", ())
+        ],
+    )
+    table(
+        (
+            *("projection", "synapses", "compared", "weight (nA)", "error (steps)"),
+            *("delay error (ms)", "wrapped", "become 0", "lost"),
+        ),
+        [
+            (
+                row["label"],
+                f"{row['synapses']:,}",
+                f"{row['compared']:,}",
+                f"{row['weight']['mean']:.4g} ± {row['weight']['sd']:.2g}",
+                f"{row['weight_error']['mean'] / row['step']:+.2f} ± "
+                f"{row['weight_error']['sd'] / row['step']:.2f}",
+                f"{row['delay_error']['mean']:+.3f} ± {row['delay_error']['sd']:.3f}",
+                f"{row['wrapped']:,}",
+                f"{row['zero']:,}",
+                f"{row['lost'] + row['misplaced']:,}",
+            )
+            for row in sheet["projections"]
+            if row["synapses"]
+        ],
+    )
+    for finding in sheet["findings"]:
+        print(f"{finding['severity']}: {finding['where']}: {finding['what']}")
+        print(f"    {finding['advice']}")
+
+
+def conformance(result: Mapping[str, Any]) -> None:
+    """Probes of a backend, measured beside expected."""
+
+    def listed(values: Mapping[str, float | None] | None) -> str:
+        if values is None:
+            return ""
+        return ", ".join("none" if v is None else f"{v:.4g}" for v in values.values())
+
+    def tolerance(values: Mapping[str, float]) -> str:
+        return listed(values) if len(set(values.values())) > 1 else f"{max(values.values()):.2g}"
+
+    table(
+        ("probe", "unit", "measured", "expected", "tolerance", "outcome"),
+        [
+            (
+                p["name"],
+                p["unit"],
+                listed(p["measured"]),
+                listed(p["expected"]),
+                tolerance(p["tolerance"]),
+                p["outcome"],
+            )
+            for p in result["probes"]
+        ],
+    )
+    for p in result["probes"]:
+        for name in p["deviating"]:
+            measured, expected = (
+                "none" if value is None else f"{value:.4g}"
+                for value in (p["measured"][name], p["expected"][name])
+            )
+            print(f"differs: {p['name']}, {name}: {measured} instead of {expected} ({p['unit']})")
+    for p in result["probes"]:
+        if p["reason"]:
+            print(f"not supported: {p['name']}: {p['reason']}")
+    for p in result["probes"]:
+        if p["note"]:
+            print(f"note: {p['name']}: {p['note']}")
+    outcomes = [p["outcome"] for p in result["probes"]]
+    counts = ", ".join(
+        f"{outcomes.count(outcome)} {word}"
+        for outcome, word in (
+            ("agrees", "agree"),
+            ("differs", "differ"),
+            ("not supported", "not supported"),
+        )
+    )
+    print(
+        f"{result['backend']} with format {result['format']} at {result['timestep']:g} ms: {counts}"
+    )
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def inventory(names: Mapping[str, Any]) -> None:
+    """What a study file can name."""
+    for model in names["models"]:
+        print(f"model {model['name']}")
+        for name, default in model["parameters"].items():
+            print(f"    {name} = {json.dumps(default)}")
+    for backend in names["backends"]:
+        versions = ", ".join(f"{k} {v}" for k, v in backend["versions"].items())
+        print(f"backend {backend['name']}: {backend['problem'] or versions}")
+        for name, option in backend["options"].items():
+            print(f"    {name} = {json.dumps(option['default'])}  ({option['meaning']})")
+    print(f"formats {', '.join(names['formats'])}\n")
+    table(("machine", ""), list(names["machines"].items()))
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """A table without frame; cells are plain text."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=box.SIMPLE, pad_edge=False)
+    for name in header:
+        table.add_column(name, overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(cell) for cell in row))
+    # in a pipe nothing is folded, so that lines stay lines
+    Console(width=None if sys.stdout.isatty() else 1000).print(table)
