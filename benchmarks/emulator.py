@@ -30,7 +30,9 @@ options = {key: option.default for key, option in backend.OPTIONS.items()} | {"t
 
 def simulate(network, n_steps):
     start = time.perf_counter()
-    simulation = backend.simulation(Realization(network, 1, 0.1), number_format(text), options)
+    number = number_format(text)
+    realization = Realization(network, 1, 0.1, number.delay_steps)
+    simulation = backend.simulation(realization, number, options)
     built = time.perf_counter()
     spikes = simulation.run(n_steps, lambda fraction: None)
     return built - start, time.perf_counter() - built, spikes
@@ -98,9 +100,18 @@ if __name__ == "__main__":
                 "naive-64/float32",
                 "float32",
                 "double",
+                "spinnaker-full",
             )
         },
         ratios_to="moments-2/float32",
+    )
+    show(
+        f"Scale 1: SpiNNaker's arithmetic beside single precision, two threads, {seconds:g} s",
+        {
+            text: figures("emulator", 1.0, seconds, 2, text)
+            for text in ("float32", "spinnaker-full")
+        },
+        ratios_to="float32",
     )
     scale, threads = (1.0, 4) if with_nest else (0.1, 2)
     nest = figures("nest", scale, min(seconds, 1.0), threads, "double")

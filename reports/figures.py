@@ -55,6 +55,9 @@ SMALLEST_ERROR, LARGEST_ERROR = 1e-4, 10.0  # of the colour scale
 REFERENCE_SHADES = ("#1a1a1a", "#9a9a9a")
 CANDIDATE_SHADES = ("#004f7c", "#56aadb")
 
+DURATION_MARKS = {"rate": ("o", INK), "cv": ("s", "#8a6d00"), "cc": ("D", CANDIDATE)}
+TITLES_SHORT = {"rate": "firing rate", "cv": "CV", "cc": "correlation"}
+
 MAX_BINS = 40
 RASTER_NEURONS = 1500
 PIXELS_PER_INCH = 96  # of CSS, so that sizes below are pixels of the page
@@ -397,6 +400,43 @@ def sweep_picture(
         return canvas.picture(
             f"Paired KS distance of {_lower(TITLES[statistic])} against the number of bins,"
             f" for {_names([f'{scheme} discretisation' for scheme in sweeps])}."
+        )
+
+
+def duration_picture(parts: Sequence[Mapping[str, Any]], margin: float) -> Picture:
+    """Largest ratio of each statistic against the part of the runs that is used.
+
+    ``parts`` are those of a candidate in results.json. The dashed lines are the ratios 1, of the
+    reference to itself, and ``margin``; filled marks belong to parts whose verdict is "deviates"
+    (as Dasbach et al. 2021, figure 7 G-I, with ratios instead of distances).
+    """
+    width, height = 380, 212
+    seconds = [part["duration"] / 1000 for part in parts]
+    with _style():
+        canvas = _Canvas(width, height)
+        canvas.text(6, 14, "Largest ratio, by model time used", weight="bold", size=9)
+        axes = canvas.axes(46, 48, width - 56, height - 48 - 34)
+        top = margin
+        for i, (statistic, (marker, colour)) in enumerate(DURATION_MARKS.items()):
+            canvas.text(54 + 84 * i, 34, TITLES_SHORT[statistic], color=colour, size=8.5)
+            ratios = np.array([finite(part["largest"].get(statistic)) for part in parts])
+            axes.plot(seconds, ratios, color=colour, lw=1.1)
+            for x, y, part in zip(seconds, ratios, parts, strict=True):
+                face = colour if part["verdict"] == "deviates" else "white"
+                axes.plot([x], [y], marker, ms=5, mec=colour, mfc=face, mew=1.1)
+            top = max(top, float(np.nanmax(ratios, initial=0.0)))
+        for level in (1.0, margin):
+            axes.axhline(level, color="#999999", lw=0.9, ls=(0, (4, 3)))
+        axes.set_xscale("log", base=2)
+        axes.set_xticks(seconds, [f"{x:g} s" for x in seconds])
+        axes.set_ylim(0, 1.08 * top)
+        axes.yaxis.set_major_locator(_ticks(4))
+        return canvas.picture(
+            "Largest ratio of each statistic against the model time used, with verdicts "
+            + ", ".join(
+                f"{part['verdict']} at {x:g} s" for x, part in zip(seconds, parts, strict=True)
+            )
+            + "."
         )
 
 

@@ -165,6 +165,9 @@ def _context(
                 else [],
                 "distributions": distributions(samples, scores),
                 "rasters": [p for p in (reference_raster, own_raster) if p] if own_raster else [],
+                "durations": [figures.duration_picture(shared["parts"], results["rule"]["margin"])]
+                if len(shared["parts"]) > 1
+                else [],
             }
         )
     # With candidates their sections show the reference too.

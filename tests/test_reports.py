@@ -421,6 +421,8 @@ def test_what_the_data_can_show(tmp_path: Path) -> None:
         "rate-matched noise, mean over the same seeds",
     ):
         assert words in parsed.text, words
+    (alt,) = [a for a in parsed.drawings if "against the model time used" in a]
+    assert "inconclusive at 1.25 s, deviates at 10 s" in alt
 
 
 browser = pytest.mark.skipif(
