@@ -38,7 +38,8 @@ import atexit, os, sys, time
 HERE = os.path.dirname(__file__)
 
 def build(sim, n=12, weight=0.5, disturb=""):
-    in_worker = "portability.worker" in sys.modules
+    # a test may have imported the worker's module in this process
+    in_worker = "portability.worker" in sys.modules and "pytest" not in sys.modules
     if in_worker and disturb:
         globals()[disturb]()
     exc = sim.Population(n, sim.IF_curr_exp(i_offset=0.9), label="E")
