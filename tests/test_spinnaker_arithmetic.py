@@ -721,7 +721,9 @@ def test_weights_are_held_in_16_bits(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_other_weights_are_refused() -> None:
     with pytest.raises(RequestError, match=r"weights = 'float32' .* 'spinnaker-full'; .* 'auto'"):
-        emulator.simulation(realize(kicked(), 0.1), full(), {"threads": 1, "weights": "float32"})
+        emulator.simulation(
+            realize(kicked(), 0.1), full(), {"threads": 1, "weights": "float32", "drive_limit": 0}
+        )
 
 
 # --- Poisson sources ---

@@ -75,7 +75,7 @@ def test_emulator_with_weights_and_state(study_file: Path) -> None:
     study_file.write_text(text.replace("threads = 2", 'threads = 2\nweights = "int16"'))
     study = load_study(study_file)
     assert [r.format for r in study.runs() if r.backend == "emulator" and r.seed == 1] == formats
-    assert study.options("emulator") == {"threads": 2, "weights": "int16"}
+    assert study.options("emulator") == {"threads": 2, "weights": "int16", "drive_limit": 0}
 
 
 def steps(study: Study) -> int:
