@@ -12,9 +12,7 @@ the cores round.
 
 from __future__ import annotations
 
-import contextlib
 import json
-import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -23,6 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from portability import execution
 from portability.backends import spinnaker
 from portability.backends.emulator.spinnaker import (
     CONSTANTS,
@@ -30,19 +29,21 @@ from portability.backends.emulator.spinnaker import (
     ULR_LARGEST,
     constants,
 )
-from portability.capture import capture
 from portability.errors import RequestError
-from portability.execution import ask
 from portability.files import replacing
-from portability.findings import SAMPLED_SYNAPSES, delay_steps_on_chip, findings, listing
+from portability.findings import (
+    FORMAT,
+    SAMPLED_SYNAPSES,
+    delay_steps_on_chip,
+    findings,
+    listing,
+)
 from portability.network import Network
-from portability.precision import number_format
 from portability.realization import Realization, Synapses
 from portability.store import Store
 from portability.study import Study
 from portability.worker import Report, captured, peak_memory, serve
 
-FORMAT = number_format("spinnaker-full")
 SCHEMA = "portability-deployment/1"
 LISTED_SYNAPSES = 4_000_000
 SAMPLED_BLOCKS = 20
@@ -72,12 +73,7 @@ def of_study(
         n_steps = simulation.steps(timestep)
     except ValueError as error:
         raise RequestError(f"a timestep of {timestep:g} ms is not allowed: {error}") from None
-    try:
-        # what a script prints is not the command's output
-        with contextlib.redirect_stdout(sys.stderr):
-            network = capture(study.build, study.model.parameters, timestep)
-    except RequestError as error:
-        raise RequestError(f"{study.file}: model.build: {error}") from error
+    network = execution.capture_model(study, timestep)
     model = {
         "build": study.model.build,
         "base": str(study.file.parent.resolve()),
@@ -112,7 +108,7 @@ def make(
         "n_steps": n_steps,
         "options": dict(options),
     }
-    facts = ask(
+    facts = execution.ask(
         __name__,
         {"model": dict(model), "request": request, "directory": str(Path.cwd())},
         lambda report: progress(report["phase"]) if "phase" in report else None,
@@ -134,7 +130,7 @@ def write(sheet: Mapping[str, Any], study: Study, folder: Path) -> list[Path]:
 
     Returns what was written. Results whose runs are no longer those of the study stay as they are.
     """
-    from portability import execution, results  # noqa: PLC0415 - heavy, and only for this
+    from portability import results  # noqa: PLC0415 - heavy, and only for this
 
     store = Store(folder)
     with store.locked():

@@ -118,12 +118,7 @@ def plan(study: Study) -> Plan:
     timesteps = {study.timestep(text) for _, _, text in combinations}
     networks = {}
     for timestep in {study.simulation.timestep} | timesteps:
-        try:
-            # what a script prints is not the command's output
-            with contextlib.redirect_stdout(sys.stderr):
-                networks[timestep] = capture(study.build, study.model.parameters, timestep)
-        except RequestError as error:
-            raise RequestError(f"{study.file}: model.build: {error}") from error
+        networks[timestep] = capture_model(study, timestep)
     fingerprints = {timestep: network.fingerprint() for timestep, network in networks.items()}
     options = {name: study.options(name) for name in study.backend_names()}
     some = networks[study.simulation.timestep]
@@ -152,6 +147,19 @@ def plan(study: Study) -> Plan:
         request = requests[combination] | {"seed": run.seed}
         tasks.append(Task(run, threads[run.backend], estimates[combination], request))
     return Plan(study, networks, tuple(tasks))
+
+
+def capture_model(study: Study, timestep: float) -> Network:
+    """The network that a study's model builds on a grid of ``timestep`` ms.
+
+    Raises ``RequestError`` when the model cannot be built.
+    """
+    try:
+        # what a script prints is not the command's output
+        with contextlib.redirect_stdout(sys.stderr):
+            return capture(study.build, study.model.parameters, timestep)
+    except RequestError as error:
+        raise RequestError(f"{study.file}: model.build: {error}") from error
 
 
 def problems(plan: Plan) -> list[str]:
