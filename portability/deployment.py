@@ -130,8 +130,6 @@ def write(sheet: Mapping[str, Any], study: Study, folder: Path) -> list[Path]:
 
     Returns what was written. Results whose runs are no longer those of the study stay as they are.
     """
-    from portability import results  # noqa: PLC0415 - heavy, and only for this
-
     store = Store(folder)
     with store.locked():
         path = folder / "deployment.json"
@@ -140,6 +138,9 @@ def write(sheet: Mapping[str, Any], study: Study, folder: Path) -> list[Path]:
             temporary.write_bytes(text.encode() + b"\n")
         if not (folder / "results.json").exists():
             return [path]
+        # brings Matplotlib, which writes a cache into the user's home
+        from portability import results  # noqa: PLC0415
+
         plan = execution.plan(study)
         try:
             outcomes = execution.stored(plan, store)
