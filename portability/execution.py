@@ -398,13 +398,13 @@ def execute(
                     worker = _Worker(plan, task, key, environments[task.run.backend], store)
                     worker.line = progress.add_task(worker.label, total=1.0, phase=worker.phase)
                     running.append(worker)
-                    selector.register(worker.pipe, selectors.EVENT_READ, worker)
+                    selector.register(worker.process.pipe, selectors.EVENT_READ, worker)
                 for selected, _ in selector.select():
                     worker = selected.data
                     if worker.read():
                         progress.update(worker.line, completed=worker.fraction, phase=worker.phase)
                     else:
-                        selector.unregister(worker.pipe)
+                        selector.unregister(worker.process.pipe)
                         running.remove(worker)
                         outcomes[worker.task.run] = worker.outcome()
                         progress.remove_task(worker.line)
@@ -456,7 +456,7 @@ def _startable(
     free_cores = cores - sum(min(worker.task.threads, cores) for worker in running)
     # running simulations will still grow to what they were estimated to need
     free_memory = psutil.virtual_memory().available - sum(
-        max(0.0, worker.task.estimate.memory_bytes - worker.memory()) for worker in running
+        max(0.0, worker.task.estimate.memory_bytes - worker.process.memory()) for worker in running
     )
     for position, (task, _) in enumerate(pending):
         fits = min(task.threads, cores) <= free_cores
@@ -465,12 +465,80 @@ def _startable(
     return None
 
 
-class _Worker:
-    """A running subprocess and what it has reported so far.
+class _Process:
+    """A subprocess that runs ``main()`` of a module, which hands its work to `worker.serve`.
 
-    It reports JSON lines on a pipe of its own; whatever the simulator prints goes to a log file,
-    which is kept when the run fails.
+    It reports JSON lines on ``pipe`` (a file descriptor), a pipe of its own; whatever it prints goes
+    to the file ``log``. ``variables`` are added to its environment.
     """
+
+    def __init__(
+        self,
+        module: str,
+        specification: Mapping[str, Any],
+        scratch: Path,
+        variables: Mapping[str, str],
+    ) -> None:
+        self.log = scratch / "log"
+        self._unread = b""
+        self.pipe, write_end = os.pipe()
+        with self.log.open("wb") as log:
+            self._process = subprocess.Popen(
+                # python puts the working directory first on its path, so it must be an empty one
+                [sys.executable, "-c", f"from {module} import main; main()"],
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                cwd=scratch,
+                env=os.environ | variables,
+                pass_fds=(write_end,),
+                start_new_session=True,  # Ctrl-C is ours to handle
+            )
+        os.close(write_end)
+        assert self._process.stdin is not None
+        # stays open: its end tells the subprocess that this process is gone
+        with contextlib.suppress(BrokenPipeError):
+            line = json.dumps({**specification, "pipe": write_end})
+            self._process.stdin.write(line.encode() + b"\n")
+            self._process.stdin.flush()
+
+    def memory(self) -> int:
+        """Resident memory in bytes."""
+        try:
+            return psutil.Process(self._process.pid).memory_info().rss
+        except psutil.Error:
+            return 0
+
+    def reports(self) -> list[Mapping[str, Any]] | None:
+        """The next reports, as soon as something comes; None when it has closed its pipe."""
+        block = os.read(self.pipe, 2**16)
+        *lines, self._unread = (self._unread + block).split(b"\n")
+        return [json.loads(line) for line in lines] if block else None
+
+    def wait(self) -> int:
+        """The exit code of a process that has closed its pipe, as `subprocess` gives it."""
+        try:
+            returncode = self._process.wait(_GRACE_SECONDS)
+        except subprocess.TimeoutExpired:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+            returncode = self._process.wait()
+        os.close(self.pipe)
+        assert self._process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):
+            self._process.stdin.close()
+        return returncode
+
+    def end(self) -> None:
+        """Stop it."""
+        # the whole group: a simulator may have started a compiler
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGTERM)
+        self.wait()
+
+
+class _Worker:
+    """A run in a subprocess and what it has reported so far; its log is kept when it fails."""
 
     line: TaskID
 
@@ -484,9 +552,7 @@ class _Worker:
         self._key = key
         self._store = store
         self._error: str | None = None
-        self._unread = b""
         self._scratch = store.make_scratch(key)
-        self.pipe, write_end = os.pipe()
         model = plan.study.model
         specification = {
             "store": str(store.folder.resolve()),
@@ -499,84 +565,40 @@ class _Worker:
                 "parameters": model.parameters,
             },
             "directory": str(Path.cwd()),  # in which the model was captured
-            "pipe": write_end,
         }
         threads = {"OMP_NUM_THREADS": str(task.threads), "NUMBA_NUM_THREADS": str(task.threads)}
-        with (self._scratch / "log").open("wb") as log:
-            self._process = subprocess.Popen(
-                # python puts the working directory first on its path, so it must be an empty one
-                [sys.executable, "-c", "from portability.worker import main; main()"],
-                stdin=subprocess.PIPE,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                cwd=self._scratch,
-                env=os.environ | threads,
-                pass_fds=(write_end,),
-                start_new_session=True,  # Ctrl-C is ours to handle
-            )
-        os.close(write_end)
-        assert self._process.stdin is not None
-        # stays open: its end tells the worker that this process is gone
-        with contextlib.suppress(BrokenPipeError):
-            self._process.stdin.write(json.dumps(specification).encode() + b"\n")
-            self._process.stdin.flush()
-
-    def memory(self) -> int:
-        """Resident memory in bytes."""
-        try:
-            return psutil.Process(self._process.pid).memory_info().rss
-        except psutil.Error:
-            return 0
+        self.process = _Process("portability.worker", specification, self._scratch, threads)
 
     def read(self) -> bool:
-        """Take in what was reported; False when the worker has closed its pipe."""
-        block = os.read(self.pipe, 2**16)
-        *lines, self._unread = (self._unread + block).split(b"\n")
-        for text in lines:
-            report = json.loads(text)
+        """Take in what was reported; False when the subprocess has closed its pipe."""
+        reports = self.process.reports()
+        for report in reports or ():
             self.phase = report.get("phase", self.phase)
             self.fraction = report.get("fraction", self.fraction)
             self._error = report.get("error", self._error)
-        return bool(block)
+        return reports is not None
 
     def outcome(self) -> Outcome:
         """What became of the run, once the pipe is closed."""
-        self._wait()
+        returncode = self.process.wait()
         run = self.task.run
         logs = self._store.folder / "logs"
         log = logs / f"{self._key}.log"
         record = self._store.find(self._key)
         if record is not None:
             log.unlink(missing_ok=True)  # of an earlier attempt
-            self._clean()
-            return Outcome(run, self._key, record)
-        error = self._error or _last_words(self._scratch / "log", self._process.returncode)
-        logs.mkdir(exist_ok=True)
-        shutil.move(self._scratch / "log", log)
-        self._clean()
-        return Outcome(run, self._key, None, error, log)
+            outcome = Outcome(run, self._key, record)
+        else:
+            error = self._error or _last_words(self.process.log, returncode)
+            logs.mkdir(exist_ok=True)
+            shutil.move(self.process.log, log)
+            outcome = Outcome(run, self._key, None, error, log)
+        shutil.rmtree(self._scratch, ignore_errors=True)
+        return outcome
 
     def end(self) -> None:
         """Stop the run and forget it."""
-        # the whole group: a simulator may have started a compiler
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGTERM)
-        self._wait()
-        self._clean()
-
-    def _wait(self) -> None:
-        try:
-            self._process.wait(_GRACE_SECONDS)
-        except subprocess.TimeoutExpired:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(self._process.pid, signal.SIGKILL)
-            self._process.wait()
-
-    def _clean(self) -> None:
-        os.close(self.pipe)
-        assert self._process.stdin is not None
-        with contextlib.suppress(BrokenPipeError):
-            self._process.stdin.close()
+        self.process.end()
         shutil.rmtree(self._scratch, ignore_errors=True)
 
 
@@ -603,35 +625,16 @@ def ask(
     """
     result, error = None, None
     with tempfile.TemporaryDirectory(prefix="portability-") as scratch:
-        read_end, write_end = os.pipe()
-        with (Path(scratch) / "log").open("wb") as log:
-            process = subprocess.Popen(
-                # python puts the working directory first on its path, so it must be an empty one
-                [sys.executable, "-c", f"from {module} import main; main()"],
-                stdin=subprocess.PIPE,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                cwd=scratch,
-                pass_fds=(write_end,),
-                start_new_session=True,  # Ctrl-C is ours to handle
-            )
-        os.close(write_end)
-        assert process.stdin is not None
+        process = _Process(module, specification, Path(scratch), {})
         try:
-            # stays open: its end tells the process that this one is gone
-            with contextlib.suppress(BrokenPipeError):
-                line = json.dumps({**specification, "pipe": write_end})
-                process.stdin.write(line.encode() + b"\n")
-                process.stdin.flush()
-            with os.fdopen(read_end, encoding="utf-8") as pipe:
-                for text in pipe:
-                    report = json.loads(text)
+            while (reports := process.reports()) is not None:
+                for report in reports:
                     result, error = report.get("result", result), report.get("error", error)
                     progress(report)
-        finally:
-            with contextlib.suppress(BrokenPipeError):
-                process.stdin.close()
-            process.wait()
+        except BaseException:
+            process.end()
+            raise
+        returncode = process.wait()
         if result is None:
-            raise RequestError(error or _last_words(Path(scratch) / "log", process.returncode))
+            raise RequestError(error or _last_words(process.log, returncode))
     return result

@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -482,6 +482,37 @@ def test_interruption_ends_the_simulations(folder: Path, how: str) -> None:
         with store.locked():  # as the next command does
             pass
     assert list(store.runs.iterdir()) == []
+
+
+QUESTION = """
+import os, subprocess, sys, time
+from portability.worker import serve
+
+def work(specification, report):
+    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(100)"])
+    report({"started": [os.getpid(), child.pid]})
+    time.sleep(100)
+
+def main():
+    serve(work)
+"""
+
+
+def test_interruption_ends_a_subprocess_and_what_it_started(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "question.py").write_text(QUESTION)
+    monkeypatch.setenv("PYTHONPATH", str(folder))
+    started: list[int] = []
+
+    def interrupt(report: Mapping[str, Any]) -> None:
+        started.extend(report["started"])
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        execution.ask("question", {}, interrupt)
+    assert len(started) == 2
+    wait_until(lambda: not any(map(is_alive, started)))
 
 
 def wait_until(condition: Callable[[], bool]) -> None:
