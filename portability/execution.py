@@ -46,6 +46,7 @@ from portability.study import Run, Study
 # project modules whose code decides the spikes, beside the backend's own; what capture does is in
 # the network's fingerprint
 _DECIDING_MODULES = (
+    "portability.distributions",
     "portability.realization",
     "portability.precision",
     "portability.machines",

@@ -23,9 +23,10 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, PrivateAttr, model_validator
 
+from portability.distributions import mean_and_sd, quantile
 from portability.errors import RequestError
 from portability.network import Distribution, Network, PoissonDrive, Projection
-from portability.realization import Realization, Stream, quantile
+from portability.realization import Realization, Stream
 from portability.ring_buffers import ring_buffers
 from portability.tables import Section, choices, read_table
 
@@ -285,8 +286,6 @@ class Machine(Section):
 
     def _two_values(self, label: str, realization: Realization) -> tuple[float, float, float]:
         """Magnitudes of the lower value, of the mean and of the upper value of the scope."""
-        from portability.precision import mean_and_sd  # noqa: PLC0415 - which builds on this module
-
         item = _item(label, realization.network)
         moments = []
         for member in _members(item, self.weights.scope, realization.network):

@@ -32,12 +32,13 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-import scipy  # loads its parts at first use; most runs need neither statistics nor optimisation
+import scipy  # loads its parts at first use; most runs need no optimisation
 from numpy.typing import NDArray
 
+from portability.distributions import mean_and_sd
 from portability.errors import RequestError
 from portability.machines import MAX_CODES, Machine, load_machine, shipped_machines
-from portability.network import Distribution, Network, Projection, Value
+from portability.network import Network, Projection
 from portability.realization import Realization, to_steps
 from portability.tables import similar
 
@@ -64,8 +65,6 @@ MAX_WORD = 32
 NAIVE_HALF_WIDTH = 5.0
 # from here on Dasbach et al. do not solve for the half-width: the naive interval is then as good
 MOMENTS_BINS_LIMIT = 2**16
-# a bound farther away than this (in SD) cuts off less than 1e-15 of a normal distribution
-NEGLIGIBLE_BOUND = 8.0
 
 
 @dataclass(frozen=True)
@@ -467,80 +466,6 @@ def discretised_sd(bins: int, half: float) -> float:
     edges = first_edge + width * np.arange(bins // 2)
     tails = np.append(scipy.special.ndtr(-edges), 0.0)
     return float(np.sqrt(-2 * np.sum(np.diff(tails) * (edges + width / 2) ** 2)))
-
-
-def mean_and_sd(value: Value) -> tuple[float, float]:
-    """Mean and SD of a number (SD 0), of an array (over its entries) or of a distribution.
-
-    The SD is that of the whole population (divisor n). Raises RequestError for a distribution whose
-    mean and SD are not known here.
-    """
-    if isinstance(value, Distribution):
-        return _distribution_mean_and_sd(value)
-    array = np.asarray(value, dtype=np.float64)
-    if array.size == 0:
-        return 0.0, 0.0
-    # in floating point the SD of equal numbers need not be 0
-    if array.min() == array.max():
-        return float(array.flat[0]), 0.0
-    return float(array.mean()), float(array.std())
-
-
-def _distribution_mean_and_sd(distribution: Distribution) -> tuple[float, float]:
-    """Analytic mean and SD; parameters as in ``pyNN.random.RandomDistribution``."""
-    p = distribution.parameters
-    match distribution.name:
-        case "normal":
-            return p["mu"], p["sigma"]
-        case "normal_clipped":
-            return _bounded_normal(p["mu"], p["sigma"], p["low"], p["high"], redrawn=True)
-        case "normal_clipped_to_boundary":
-            return _bounded_normal(p["mu"], p["sigma"], p["low"], p["high"], redrawn=False)
-        case "lognormal":
-            mean = np.exp(p["mu"] + p["sigma"] ** 2 / 2)
-            sd = mean * np.sqrt(np.expm1(p["sigma"] ** 2))
-        case "uniform":
-            mean = (p["low"] + p["high"]) / 2
-            sd = abs(p["high"] - p["low"]) / np.sqrt(12)
-        case "uniform_int":  # from low to high - 1
-            mean = (p["low"] + p["high"] - 1) / 2
-            sd = np.sqrt(((p["high"] - p["low"]) ** 2 - 1) / 12)
-        case "gamma":
-            mean, sd = p["k"] * p["theta"], np.sqrt(p["k"]) * p["theta"]
-        case "exponential":
-            mean, sd = p["beta"], p["beta"]
-        case "poisson":
-            mean, sd = p["lambda_"], np.sqrt(p["lambda_"])
-        case "binomial":
-            mean, sd = p["n"] * p["p"], np.sqrt(p["n"] * p["p"] * (1 - p["p"]))
-        case other:
-            raise RequestError(
-                f"weights drawn from {other!r} cannot be discretised: allowed are normal, "
-                "normal_clipped, normal_clipped_to_boundary, lognormal, uniform, uniform_int, "
-                "gamma, exponential, poisson and binomial"
-            )
-    return float(mean), float(sd)
-
-
-def _bounded_normal(
-    mu: float, sigma: float, low: float, high: float, redrawn: bool
-) -> tuple[float, float]:
-    """Mean and SD of a normal draw which, outside [low, high], is redrawn or moved to the bound."""
-    if sigma == 0 or low == high:
-        return float(np.clip(mu, low, high)), 0.0
-    a, b = (low - mu) / sigma, (high - mu) / sigma
-    if a <= -NEGLIGIBLE_BOUND and b >= NEGLIGIBLE_BOUND:
-        return mu, sigma
-    if redrawn:
-        truncated = scipy.stats.truncnorm(a, b, loc=mu, scale=sigma)
-        return float(truncated.mean()), float(truncated.std())
-    density_a, density_b = np.exp(-np.square([a, b]) / 2) / np.sqrt(2 * np.pi)
-    below, above = scipy.special.ndtr(a), scipy.special.ndtr(-b)
-    # an infinite bound is never reached: its terms are 0, not infinity times 0
-    a, b = (x if np.isfinite(x) else 0.0 for x in (a, b))
-    first = a * below + b * above + density_a - density_b
-    second = a**2 * below + b**2 * above + 1 - below - above + a * density_a - b * density_b
-    return float(mu + sigma * first), float(sigma * np.sqrt(second - first**2))
 
 
 def _bin_index(weights: Weights, mean: float, width: float, bins: int) -> Weights:

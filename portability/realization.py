@@ -25,7 +25,7 @@ import scipy  # loads its parts at first use; most networks need no scipy.stats
 from numba import njit
 from numpy.typing import NDArray
 
-from portability.errors import RequestError
+from portability.distributions import quantile
 from portability.network import (
     AllToAll,
     Distribution,
@@ -263,52 +263,6 @@ class Levels(NamedTuple):
         first = np.arange(2**GUIDE_BITS + 1, dtype=np.uint64) << np.uint64(53 - GUIDE_BITS)
         guide = np.searchsorted(reached, first, side="right")
         return cls(lowest, np.append(reached, np.uint64(2**64 - 1)), guide)
-
-
-def quantile(distribution: Distribution, u: FloatArray) -> FloatArray:
-    """Inverse cumulative distribution function of a PyNN random distribution at ``u``, float64."""
-    p = distribution.parameters
-    match distribution.name:
-        case "normal":
-            return p["mu"] + p["sigma"] * scipy.special.ndtri(u)
-        case "normal_clipped":
-            return _truncated_normal(u, p["mu"], p["sigma"], p["low"], p["high"])
-        case "normal_clipped_to_boundary":
-            values = p["mu"] + p["sigma"] * scipy.special.ndtri(u)
-            return np.clip(values, p["low"], p["high"])
-        case "lognormal":
-            return np.exp(p["mu"] + p["sigma"] * scipy.special.ndtri(u))
-        case "uniform":
-            return p["low"] + (p["high"] - p["low"]) * u
-        case "uniform_int":
-            return np.floor(p["low"] + (p["high"] - p["low"]) * u)
-        case "exponential":
-            return -p["beta"] * np.log1p(-u)
-        case "gamma":
-            return p["theta"] * scipy.special.gammaincinv(p["k"], u)
-        case "poisson":
-            return scipy.stats.poisson.ppf(u, p["lambda_"])
-        case "binomial":
-            return scipy.stats.binom.ppf(u, p["n"], p["p"])
-        case "vonmises":
-            return scipy.stats.vonmises.ppf(u, p["kappa"], loc=p["mu"])
-    raise RequestError(f"random distribution {distribution.name!r} is unknown")
-
-
-def _truncated_normal(
-    u: FloatArray, mu: float, sigma: float, low: float, high: float
-) -> FloatArray:
-    if sigma == 0:
-        return np.clip(np.full_like(u, mu), low, high)
-    below, above = (low - mu) / sigma, (high - mu) / sigma
-    # in the upper tail the distribution function saturates at 1, so mirror it
-    sign = -1.0 if below > 0 else 1.0
-    if sign < 0:
-        below, above = -above, -below
-    lower, upper = scipy.special.ndtr((below, above))
-    position = upper - u * (upper - lower) if sign < 0 else lower + u * (upper - lower)
-    values = mu + sign * sigma * scipy.special.ndtri(position)
-    return np.clip(values, low, high)
 
 
 # --- Connectivity ---

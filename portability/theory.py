@@ -30,6 +30,7 @@ import scipy  # loads its parts at first use
 from numpy.typing import NDArray
 
 from portability import validation
+from portability.distributions import quantile
 from portability.errors import RequestError
 from portability.network import (
     AllToAll,
@@ -43,7 +44,7 @@ from portability.network import (
     Projection,
 )
 from portability.precision import NumberFormat
-from portability.realization import Realization, quantile
+from portability.realization import Realization
 
 if TYPE_CHECKING:
     from portability.execution import Plan

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from portability.distributions import mean_and_sd, quantile
 from portability.errors import RequestError
 from portability.network import (
     AllToAll,
@@ -27,11 +28,10 @@ from portability.precision import (
     Weights,
     first_root,
     half_width,
-    mean_and_sd,
     number_format,
     sd_ratio,
 )
-from portability.realization import Realization, quantile
+from portability.realization import Realization
 
 HALF_WIDTHS = {
     2: 2.0, 3: 2.206991703, 4: 2.324588581, 5: 2.417163230, 6: 2.493398083, 7: 2.558316110,

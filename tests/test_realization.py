@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
+from portability.distributions import quantile
 from portability.network import (
     AllToAll,
     Distribution,
@@ -27,7 +28,6 @@ from portability.realization import (
     Synapses,
     _uniform,
     philox,
-    quantile,
     to_steps,
 )
 

@@ -33,10 +33,11 @@ from numpy.typing import NDArray
 
 from portability.backends.emulator.arithmetic import Arithmetic
 from portability.backends.emulator.spinnaker import Cores
+from portability.distributions import quantile
 from portability.errors import RequestError
 from portability.network import Distribution, Population, Projection, Receptor
 from portability.precision import NumberFormat
-from portability.realization import CHUNK_SIZE, Levels, Realization, Synapses, quantile
+from portability.realization import CHUNK_SIZE, Levels, Realization, Synapses
 
 Array = NDArray[Any]
 
