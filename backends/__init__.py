@@ -14,6 +14,9 @@ from portability.spikes import SpikeData
 
 NAMES = ("nest", "brian2", "emulator", "spinnaker")
 
+Observations = Mapping[str, Mapping[str, Mapping[str, int]]]
+"""What was noticed in a run beside spikes: counts by kind of event, population and receptor."""
+
 
 @dataclass(frozen=True)
 class Option:
@@ -43,8 +46,8 @@ class Simulation(Protocol):
         """Memory allocated for synapses; None if the simulator does not tell."""
 
     @property
-    def observations(self) -> Mapping[str, Mapping[str, Mapping[str, int]]]:
-        """What was noticed during the run beside spikes: counts by event, population and receptor."""
+    def observations(self) -> Observations:
+        """What was noticed, once it has run."""
 
     def connections(self, projection: str) -> Synapses:
         """Synapses as the simulator reports them, sorted as by ``Synapses.sorted``."""

@@ -63,7 +63,7 @@ import pyNN.connectors
 from numpy.typing import NDArray
 from scipy.special import exprel
 
-from portability.backends import Estimate, Option
+from portability.backends import Estimate, Observations, Option
 from portability.errors import RequestError
 from portability.network import Network, PoissonDrive, Projection
 from portability.precision import FixedPoint, NumberFormat
@@ -209,7 +209,7 @@ class Brian2Simulation:
     """A network in Brian2. Only the latest one in a process is usable: PyNN holds one network."""
 
     synapse_bytes = None
-    observations: Mapping[str, Mapping[str, Mapping[str, int]]] = MappingProxyType({})
+    observations: Observations = MappingProxyType({})
 
     def __init__(self, realization: Realization, number_format: NumberFormat, codegen: str) -> None:
         problems = _problems(realization, number_format)

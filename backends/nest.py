@@ -40,7 +40,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from portability.backends import Estimate, Option
+from portability.backends import Estimate, Observations, Option
 from portability.errors import RequestError
 from portability.network import Network, Population
 from portability.precision import NumberFormat
@@ -191,7 +191,7 @@ class NestSimulation:
     """A network in NEST's kernel, which holds one: only the latest in a process is usable."""
 
     synapse_bytes = None
-    observations: Mapping[str, Mapping[str, Mapping[str, int]]] = MappingProxyType({})
+    observations: Observations = MappingProxyType({})
 
     def __init__(
         self, realization: Realization, number_format: NumberFormat, n_threads: int

@@ -35,7 +35,7 @@ import psutil
 from numpy.typing import NDArray
 
 from portability import ring_buffers
-from portability.backends import Estimate, Option
+from portability.backends import Estimate, Observations, Option
 from portability.backends.emulator import engine
 from portability.backends.emulator.arithmetic import (
     COEFFICIENTS,
@@ -214,7 +214,7 @@ class EmulatorSimulation:
         self._arithmetic = _arithmetic(realization, number_format)
         self._n_threads = n_threads = int(options["threads"])
         self._drive_limit = int(options["drive_limit"])
-        self._observations: dict[str, dict[str, dict[str, int]]] = {}
+        self._observations: Observations = {}
         self._joint = self._arithmetic.state == np.float32 and self._currents_decay_alike()
         storage = weight_storage(realization, number_format, self._arithmetic, options["weights"])
         self._synapses = CompressedSynapses(
@@ -245,7 +245,7 @@ class EmulatorSimulation:
         return self._synapses.allocated_bytes
 
     @property
-    def observations(self) -> Mapping[str, Mapping[str, Mapping[str, int]]]:
+    def observations(self) -> Observations:
         """SpiNNaker's cells that saturated: one count per neuron, receptor and step."""
         return self._observations
 
