@@ -10,6 +10,7 @@ from a right one either.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -19,6 +20,8 @@ from portability.validation import Baseline, Score, judge
 
 FRACTIONS = (0.125, 0.25, 0.5)
 """Parts of the analysed window at which a study is judged beside the whole."""
+QUARTER = 0.25
+"""First and last part of the reference's runs, between which it should not drift."""
 SHORTEST_PART = 500.0
 """Shorter parts (ms) are not judged."""
 NULL_STATISTICS = ("cv", "cc")
@@ -43,22 +46,43 @@ def rate_matched_noise(spikes: SpikeData, warmup: float, seed: int) -> SpikeData
     return SpikeData(spikes.timestep, spikes.n_steps, populations)
 
 
-def first_part(spikes: SpikeData, warmup: float, fraction: float) -> SpikeData:
-    """The run as if it had ended after ``fraction`` of the window that follows ``warmup`` (ms)."""
+def part(spikes: SpikeData, warmup: float, begin: float, end: float) -> SpikeData:
+    """The run as if its window after ``warmup`` (ms) held only its part from ``begin`` to ``end``.
+
+    Both are fractions of the window. Spikes before the part are left out, those of the part come
+    ``warmup`` after the start.
+    """
     skipped = round(warmup / spikes.timestep)
-    n_steps = skipped + round((spikes.n_steps - skipped) * fraction)
+    first, last = (round((spikes.n_steps - skipped) * fraction) for fraction in (begin, end))
     populations = {}
     for label, population in spikes.populations.items():
-        end = int(np.searchsorted(population.steps, n_steps, side="right"))
-        populations[label] = PopulationSpikes(
-            population.size, population.steps[:end], population.neurons[:end]
+        inside = slice(
+            *np.searchsorted(population.steps, [skipped + first, skipped + last], "right")
         )
-    return SpikeData(spikes.timestep, n_steps, populations)
+        populations[label] = PopulationSpikes(
+            population.size, population.steps[inside] - first, population.neurons[inside]
+        )
+    return SpikeData(spikes.timestep, skipped + last - first, populations)
 
 
 def fractions(duration: float) -> list[float]:
     """Parts of an analysed window of ``duration`` ms that are long enough to be judged."""
     return [fraction for fraction in FRACTIONS if fraction * duration >= SHORTEST_PART]
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Samples by which a study's data are judged, beside those of the whole runs.
+
+    ``parts`` and ``noise`` are by combination (backend, format), then by the fraction of the runs
+    that is used, then by seed: first parts of the runs, the whole included; and the null model of the
+    reference and of candidates whose weights have a single value. ``last`` is the last quarter of the
+    reference's runs, by seed.
+    """
+
+    parts: dict[tuple[str, str], dict[float, dict[int, Statistics]]] = field(default_factory=dict)
+    noise: dict[tuple[str, str], dict[float, dict[int, Statistics]]] = field(default_factory=dict)
+    last: dict[int, Statistics] = field(default_factory=dict)
 
 
 def sparse_neurons(sample: Statistics, duration: float) -> dict[str, tuple[int, int]]:
@@ -96,6 +120,20 @@ def warnings(scores: Sequence[Score], duration: float) -> list[str]:
                 "cannot be told from rate-matched noise, so this statistic adds nothing there."
             )
     return sentences
+
+
+def drift_warnings(scores: Sequence[Score]) -> list[str]:
+    """A sentence if the last quarter of the reference's runs deviates from the first.
+
+    ``scores`` are those of the last quarter, judged as a candidate for the first.
+    """
+    where = [f"{s.statistic} in {s.population}" for s in scores if s.verdict == "deviates"]
+    if not where:
+        return []
+    return [
+        f"The reference drifts: its last quarter differs from its first in {', '.join(where)}. "
+        "It may need a longer warm-up."
+    ]
 
 
 def noticed_rate_changes(

@@ -127,19 +127,22 @@ def run(
         execution.refuse_problems(plan)
         execution.refuse_unwritable(store.folder)
         with store.locked():
-            with execution.progress_display(Console(stderr=True)) as progress:
+            console = Console(stderr=True)
+            with execution.progress_display(console) as progress:
                 outcomes = execution.execute(plan, store, progress, jobs)
-            assembled = results.assemble(plan, outcomes, store)
-            report = results.write(assembled, store.folder)
+            with console.status("judging") as status:
+                content, report = results.judge(plan, outcomes, store, status.update)
         print(execution.summary(outcomes, store))
-        terminal.verdicts(assembled.content, report)
-        raise typer.Exit(results.exit_code(assembled.content, ignore_verdicts=exit_zero))
+        terminal.verdicts(content, report)
+        raise typer.Exit(results.exit_code(content, ignore_verdicts=exit_zero))
 
 
 @app.command()
 def report(study_file: StudyFile, out: Out = None) -> None:
     """Judge and report again from stored runs, without simulating."""
     with _explained():
+        from rich.console import Console
+
         from portability import execution, results
         from portability.store import Store
         from portability.study import load_study
@@ -147,11 +150,10 @@ def report(study_file: StudyFile, out: Out = None) -> None:
         plan = execution.plan(load_study(study_file))
         store = Store(out or Path("results") / plan.study.name)
         outcomes = execution.stored(plan, store)
-        with store.locked():
-            assembled = results.assemble(plan, outcomes, store)
-            page = results.write(assembled, store.folder)
-        terminal.verdicts(assembled.content, page)
-        raise typer.Exit(results.exit_code(assembled.content))
+        with store.locked(), Console(stderr=True).status("judging") as status:
+            content, page = results.judge(plan, outcomes, store, status.update)
+        terminal.verdicts(content, page)
+        raise typer.Exit(results.exit_code(content))
 
 
 @app.command()

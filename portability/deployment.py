@@ -138,15 +138,14 @@ def write(sheet: Mapping[str, Any], study: Study, folder: Path) -> list[Path]:
             temporary.write_bytes(text.encode() + b"\n")
         if not (folder / "results.json").exists():
             return [path]
-        # brings Matplotlib, which writes a cache into the user's home
-        from portability import results  # noqa: PLC0415
+        from portability import results  # noqa: PLC0415 - brings Matplotlib
 
         plan = execution.plan(study)
         try:
             outcomes = execution.stored(plan, store)
         except RequestError:
             return [path]
-        report = results.write(results.assemble(plan, outcomes, store), folder)
+        _, report = results.judge(plan, outcomes, store)
         return [path, folder / "results.json", report]
 
 

@@ -10,7 +10,7 @@ import importlib.metadata
 import json
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,13 +19,14 @@ from xml.etree import ElementTree
 import numpy as np
 
 from portability import adequacy, diagnosis, selftest, theory, validation
+from portability.adequacy import Evidence
 from portability.execution import Outcome, Plan, host
 from portability.files import replacing
 from portability.reports import write_report
 from portability.spikes import SpikeData
 from portability.statistics import STATISTICS, Statistics, statistics
 from portability.store import Store
-from portability.study import Study
+from portability.study import Simulation, Study
 
 SCHEMA = "portability-results/1"
 
@@ -37,47 +38,72 @@ Combination = tuple[str, str]
 class Results:
     """What ``results.json`` holds, and the samples behind it.
 
-    ``samples`` has every successful run by combination and seed, ``spikes`` one run of each, and
-    ``noise`` the null model of the reference's runs by seed.
+    ``samples`` has every successful run by combination and seed, ``spikes`` one run of each.
     """
 
     content: dict[str, Any]
     samples: dict[Combination, dict[int, Statistics]]
     spikes: dict[Combination, SpikeData]
-    noise: dict[int, Statistics]
+    evidence: Evidence
 
 
-def assemble(plan: Plan, outcomes: Sequence[Outcome], store: Store) -> Results:
+def judge(
+    plan: Plan,
+    outcomes: Sequence[Outcome],
+    store: Store,
+    progress: Callable[[str], None] = lambda phase: None,
+) -> tuple[dict[str, Any], Path]:
+    """Judge the outcomes of a plan and write all files; the content of results.json, the report."""
+    results = assemble(plan, outcomes, store, progress)
+    progress("drawing the report")
+    return results.content, write(results, store.folder)
+
+
+def assemble(
+    plan: Plan,
+    outcomes: Sequence[Outcome],
+    store: Store,
+    progress: Callable[[str], None] = lambda phase: None,
+) -> Results:
     """Statistics and verdicts from the outcomes of a plan."""
     study, simulation = plan.study, plan.study.simulation
     reference, *candidates = ((backend, name) for _, backend, name in study.combinations())
-    fractions = adequacy.fractions(simulation.duration)
     samples: dict[Combination, dict[int, Statistics]] = {}
-    parts: dict[Combination, dict[float, dict[int, Statistics]]] = {}
-    noise: dict[int, Statistics] = {}
+    evidence = Evidence()
     by_combination: dict[Combination, list[Outcome]] = {}
     first_spikes: dict[Combination, SpikeData] = {}
-    for outcome in outcomes:
+    for number, outcome in enumerate(outcomes, start=1):
+        progress(f"statistics of run {number} of {len(outcomes)}")
         combination = (outcome.run.backend, outcome.run.format)
         by_combination.setdefault(combination, []).append(outcome)
         of_seed = samples.setdefault(combination, {})
-        of_part = parts.setdefault(combination, {fraction: {} for fraction in fractions})
         if outcome.record is None:
             continue
-        seed, warmup = outcome.run.seed, simulation.warmup
         spikes = store.spikes(outcome.record["key"])
-        of_seed[seed] = statistics(spikes, warmup)
-        for fraction in fractions:
-            of_part[fraction][seed] = statistics(
-                adequacy.first_part(spikes, warmup, fraction), warmup
-            )
-        if combination == reference:
-            noise[seed] = statistics(adequacy.rate_matched_noise(spikes, warmup, seed), warmup)
+        of_seed[outcome.run.seed] = statistics(spikes, simulation.warmup)
+        single = study.number_format(combination[1]).bins == 1
+        _add_evidence(
+            evidence,
+            *(combination, outcome.run.seed, spikes, of_seed[outcome.run.seed], simulation),
+            noise=single or combination == reference,
+            last=combination == reference,
+        )
         first_spikes.setdefault(combination, spikes)
 
+    progress("judging")
     populations = [p.label for p in plan.network.recorded]
     baseline = validation.baseline_distances(samples[reference]) if samples[reference] else {}
+    noise = evidence.noise.get(reference, {}).get(1.0, {})
     null_scores = adequacy.null_scores(samples[reference], noise, baseline) if noise else []
+    drift = (
+        validation.judge(evidence.parts[reference][adequacy.QUARTER], evidence.last).scores
+        if evidence.last
+        else []
+    )
+    baselines = {
+        fraction: validation.baseline_distances(of_part)
+        for fraction, of_part in evidence.parts.get(reference, {}).items()
+    }
 
     predictions = theory.of_study(plan, _measured_rates(samples[reference], simulation.duration))
 
@@ -117,6 +143,7 @@ def assemble(plan: Plan, outcomes: Sequence[Outcome], store: Store) -> Results:
             **entry(reference),
             **_reference_verdict(baseline, by_combination[reference]),
             "null": [_score_entry(score) for score in null_scores],
+            "drift": [_score_entry(score) for score in drift],
             "noticed_rate_changes": adequacy.noticed_rate_changes(
                 samples[reference], simulation.duration, baseline
             ),
@@ -125,17 +152,16 @@ def assemble(plan: Plan, outcomes: Sequence[Outcome], store: Store) -> Results:
             entry(c)
             | _verdict(samples[reference], samples[c], baseline, by_combination[c])
             | {
-                "parts": _parts(
-                    parts[reference] | {1.0: samples[reference]},
-                    parts[c] | {1.0: samples[c]},
-                    simulation.duration,
-                ),
+                "parts": _parts(evidence, reference, c, baselines, simulation.duration),
                 "prediction": prediction,
             }
             for c, prediction in zip(candidates, predictions, strict=True)
         ],
         "selftest": selftest.read(plan, store),
-        "warnings": adequacy.warnings(null_scores, simulation.duration),
+        "warnings": [
+            *adequacy.warnings(null_scores, simulation.duration),
+            *adequacy.drift_warnings(drift),
+        ],
         "rule": {
             "familywise_error": validation.FAMILYWISE_ERROR,
             "margin": validation.MARGIN,
@@ -144,7 +170,7 @@ def assemble(plan: Plan, outcomes: Sequence[Outcome], store: Store) -> Results:
         "deployment": deployment_sheet(store.folder, study),
         "provenance": _provenance(plan, outcomes),
     }
-    return Results(_finite(content), samples, first_spikes, noise)
+    return Results(_finite(content), samples, first_spikes, evidence)
 
 
 def exit_code(content: Mapping[str, Any], ignore_verdicts: bool = False) -> int:
@@ -167,7 +193,7 @@ def write(results: Results, folder: Path) -> Path:
     with replacing(folder / "junit.xml") as temporary:
         temporary.write_bytes(junit(results.content))
     report = folder / "report.html"
-    write_report(report, results.content, results.samples, results.spikes, results.noise)
+    write_report(report, results.content, results.samples, results.spikes, results.evidence)
     return report
 
 
@@ -256,23 +282,60 @@ def _score_entry(score: validation.Score) -> dict[str, Any]:
     }
 
 
+def _add_evidence(
+    evidence: Evidence,
+    combination: Combination,
+    seed: int,
+    spikes: SpikeData,
+    whole: Statistics,
+    simulation: Simulation,
+    noise: bool,
+    last: bool,
+) -> None:
+    """Add the parts of a run and, if asked for, its null model and its last quarter."""
+    warmup = simulation.warmup
+    parts = evidence.parts.setdefault(combination, {})
+    fractions = adequacy.fractions(simulation.duration)
+    for fraction in fractions:
+        part = adequacy.part(spikes, warmup, 0.0, fraction)
+        parts.setdefault(fraction, {})[seed] = statistics(part, warmup)
+    parts.setdefault(1.0, {})[seed] = whole
+    if noise:
+        nulls = evidence.noise.setdefault(combination, {})
+        for fraction in {*fractions[:1], 1.0}:
+            part = adequacy.part(spikes, warmup, 0.0, fraction)
+            null = adequacy.rate_matched_noise(part, warmup, seed)
+            nulls.setdefault(fraction, {})[seed] = statistics(null, warmup)
+    if last and adequacy.QUARTER in fractions:
+        part = adequacy.part(spikes, warmup, 1.0 - adequacy.QUARTER, 1.0)
+        evidence.last[seed] = statistics(part, warmup)
+
+
 def _parts(
-    reference: Mapping[float, Mapping[int, Statistics]],
-    candidate: Mapping[float, Mapping[int, Statistics]],
+    evidence: Evidence,
+    reference: Combination,
+    candidate: Combination,
+    baselines: Mapping[float, validation.Baseline],
     duration: float,
 ) -> list[dict[str, Any]]:
-    """Verdict and largest ratio of each statistic, had the runs ended earlier, and of all of them."""
+    """Verdict, largest ratios and scores, had the runs ended earlier, and of the whole runs."""
     entries = []
-    for fraction, of_seed in candidate.items():
-        if not set(of_seed) & set(reference[fraction]):
+    for fraction, of_seed in sorted(evidence.parts.get(candidate, {}).items()):
+        of_reference = evidence.parts.get(reference, {}).get(fraction, {})
+        if not set(of_seed) & set(of_reference):
             continue
-        judgement = validation.judge(reference[fraction], of_seed)
+        judgement = validation.judge(of_reference, of_seed, baselines[fraction])
         largest: dict[str, float | None] = {}
         for score in judgement.scores:
             if score.ratio is not None:
                 largest[score.statistic] = max(score.ratio, largest.get(score.statistic) or 0.0)
         entries.append(
-            {"duration": fraction * duration, "verdict": judgement.verdict, "largest": largest}
+            {
+                "duration": fraction * duration,
+                "verdict": judgement.verdict,
+                "largest": largest,
+                "scores": [_score_entry(score) for score in judgement.scores],
+            }
         )
     return entries
 

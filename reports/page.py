@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from portability.adequacy import QUARTER, Evidence
 from portability.files import replacing
-from portability.reports import figures
-from portability.reports.figures import Picture, finite
+from portability.reports import drawing, figures, theory_figures
+from portability.reports.drawing import Picture, finite
+from portability.reports.figures import Curve
 from portability.spikes import SpikeData
 from portability.statistics import STATISTICS, Statistics
 
@@ -34,6 +36,7 @@ DECIMALS = {"rate": 3, "cv": 3, "cc": 4}
 RASTER_MS = 400.0
 OPEN_CANDIDATES = 4  # with more of them, distributions and rasters start folded
 SWEEP_BINS = 3  # a curve through fewer points says nothing
+COARSEST = (drawing.BLUE, drawing.YELLOW)  # of the two coarsest formats of a sweep
 
 
 def write_report(
@@ -41,16 +44,16 @@ def write_report(
     results: Mapping[str, Any],
     statistics: Mapping[Key, Mapping[int, Statistics]],
     spikes: Mapping[Key, SpikeData],
-    noise: Mapping[int, Statistics] | None = None,
+    evidence: Evidence | None = None,
 ) -> None:
     """Write the report of a study to ``path``: HTML without scripts, style and drawings inside.
 
     ``results`` is the content of results.json (schema ``portability-results/1``). ``statistics``
     holds the samples of every successful run by (backend, format) and seed, ``spikes`` one run of
-    the reference and of each candidate, for rasters, ``noise`` the samples of the reference's null
-    model by seed. What is missing, of a failed candidate for
-    instance, is shown as missing. The same input gives the same file; an existing file is replaced
-    whole or not at all. Raises ``OSError`` when ``path`` cannot be written.
+    the reference and of each candidate, for rasters, ``evidence`` the samples of parts of the runs
+    and of null models. What is missing, of a failed candidate for instance, is shown as missing. The
+    same input gives the same file; an existing file is replaced whole or not at all. Raises
+    ``OSError`` when ``path`` cannot be written.
     """
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent / "templates"),
@@ -67,7 +70,7 @@ def write_report(
         "value": value,
     }
     html = environment.get_template("report.html").render(
-        **_context(results, statistics, spikes, noise or {})
+        **_context(results, statistics, spikes, evidence or Evidence())
     )
     with replacing(Path(path)) as temporary:
         temporary.write_text(html, encoding="utf-8", errors="replace")
@@ -118,18 +121,15 @@ def _context(
     results: Mapping[str, Any],
     statistics: Mapping[Key, Mapping[int, Statistics]],
     spikes: Mapping[Key, SpikeData],
-    noise: Mapping[int, Statistics],
+    evidence: Evidence,
 ) -> dict[str, Any]:
     study, reference = results["study"], results["reference"]
     sizes = {p["label"]: p["size"] for p in results["populations"] if p.get("recorded", True)}
     labels = list(sizes)
     start = study["warmup"]
     stop = start + min(RASTER_MS, study["duration"])
-    # One spike more changes a rate by this much (1/s).
-    quanta = {"rate": 1000.0 / study["duration"]}
     baseline = reference.get("baseline") or []
     reference_samples = statistics.get(_key(reference), {})
-    seeds = set(reference_samples)
 
     def raster(entry: Mapping[str, Any], role: str, shades: tuple[str, str]) -> Picture | None:
         data = spikes.get(_key(entry))
@@ -141,14 +141,11 @@ def _context(
     def distributions(
         samples: Mapping[int, Statistics] | None, scores: Sequence[figures.Score]
     ) -> list[Picture]:
-        if not reference_samples or (samples is not None and samples.keys().isdisjoint(seeds)):
-            return []
-        return [
-            figures.distribution_picture(
-                s, labels, reference_samples, samples, scores, quanta.get(s, 0.0)
-            )
-            for s in STATISTICS
-        ]
+        curves = [Curve(reference_samples, drawing.INK)]
+        if samples is not None:
+            curves.append(Curve(samples, drawing.BLUE))
+        title = "of the reference" if samples is None else "of reference and candidate"
+        return _distributions(labels, curves, title, study["duration"], scores)
 
     reference_raster = raster(reference, "reference", figures.REFERENCE_SHADES)
     candidates = []
@@ -177,13 +174,6 @@ def _context(
             alone["ks"] = [figures.ks_picture(s, labels, baseline, []) for s in STATISTICS]
         alone["distributions"] = distributions(None, [])
         alone["rasters"] = [reference_raster] if reference_raster else []
-    null = reference.get("null") or []
-    null_statistics = list(dict.fromkeys(n["statistic"] for n in null))
-    null_pictures = [
-        figures.distribution_picture(s, labels, reference_samples, noise, null, 0.0)
-        for s in null_statistics
-        if reference_samples and noise
-    ]
     shown = {**_shared(reference), "id": "reference"}
     everyone = [shown, *candidates]
     return {
@@ -197,15 +187,18 @@ def _context(
         "everyone": everyone,
         "alone": alone,
         "matrix": _matrix(everyone),
-        "sweeps": _sweeps(labels, baseline, results["candidates"]),
+        "sweeps": _sweeps(
+            labels, baseline, results["candidates"], statistics, raster, study, reference
+        ),
         "failures": _failures(everyone),
-        "theory": _theory(results["candidates"]),
+        "theory": _theory(baseline, results["candidates"]),
         "deployment": results.get("deployment"),
         "warnings": results.get("warnings") or [],
         "resolution": _resolution(reference),
         "adequacy": _adequacy(labels, reference, [reference, *results["candidates"]]),
-        "null_statistics": null_statistics,
-        "null_pictures": null_pictures,
+        "null_statistics": list(dict.fromkeys(n["statistic"] for n in reference.get("null") or ())),
+        "nulls": _nulls(labels, results, evidence),
+        "durations": _durations(labels, results, evidence),
         "selftest": results.get("selftest") or [],
         "unfold": len(candidates) <= OPEN_CANDIDATES,
         "verdicts": VERDICTS,
@@ -213,12 +206,14 @@ def _context(
         "units": figures.UNITS,
         "decimals": DECIMALS,
         "colours": {
-            "ink": figures.INK,
-            "grey": figures.GREY,
-            "band": figures.BAND,
-            "candidate": figures.CANDIDATE,
+            "ink": drawing.INK,
+            "grey": drawing.GREY,
+            "band": drawing.BAND,
+            "candidate": drawing.BLUE,
             "marks": figures.MARKS,
             "schemes": figures.SCHEMES,
+            "coarsest": COARSEST,
+            "later": drawing.ORANGE,
         },
         "dash": DASH,
     }
@@ -295,7 +290,9 @@ def _adequacy(
 EXPECTATIONS = {"pass": "passes", "deviates": "deviates", "open": "too close to call", None: DASH}
 
 
-def _theory(candidates: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def _theory(
+    baseline: Sequence[figures.Score], candidates: Sequence[Mapping[str, Any]]
+) -> dict[str, Any]:
     """Predicted beside simulated ratios of firing rates, and drawings of discretisation errors."""
     rows: list[dict[str, Any]] = []
     errors: dict[str, Sequence[Mapping[str, Any]]] = {}
@@ -323,11 +320,134 @@ def _theory(candidates: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         if prediction.get("epsilon"):
             # what a format does to weights is the same on every backend
             errors.setdefault(entry["format"], prediction["epsilon"])
+    scores = [
+        (entry["format"], entry["scores"])
+        for entry in candidates
+        if entry.get("scores") and entry["format"] in errors
+    ]
+    means = theory_figures.epsilon_pictures(errors)
+    bins = sorted({int(match[2]) for name in errors if (match := SWEPT.fullmatch(name))})
     return {
         "rows": rows,
-        "means": figures.epsilon_pictures(errors),
-        "matrices": [figures.epsilon_matrix_picture(*found) for found in errors.items()],
+        # of the same formats, one above the other
+        "distances": figures.population_mean_pictures(baseline, scores) if means else [],
+        "means": means,
+        "spread": theory_figures.spread_pictures(bins) if bins else [],
+        "matrices": [theory_figures.epsilon_matrix_picture(*found) for found in errors.items()],
     }
+
+
+def _distributions(
+    labels: Sequence[str],
+    curves: Sequence[Curve],
+    title: str,
+    duration: float,
+    scores: Sequence[figures.Score] = (),
+    statistics: Sequence[str] = STATISTICS,
+) -> list[Picture]:
+    """A picture per statistic, none if the curves have no seed in common.
+
+    One spike more in ``duration`` ms is the step of a rate.
+    """
+    if not set.intersection(*(set(curve.runs) for curve in curves)):
+        return []
+    return [
+        figures.distribution_picture(
+            s, labels, curves, title, scores, 1000.0 / duration if s == "rate" else 0.0
+        )
+        for s in statistics
+    ]
+
+
+def _nulls(
+    labels: Sequence[str], results: Mapping[str, Any], evidence: Evidence
+) -> dict[str, list[dict[str, Any]]]:
+    """Distributions beside those of rate-matched noise: reference, and candidates that have it.
+
+    Those of the reference are of the shortest part of the runs and of the whole (Dasbach et al. 2021,
+    figure 2); of candidates, which hold every weight in a single value, only correlations are shown
+    (supplementary figure 1).
+    """
+    whole, reference = results["study"]["duration"], results["reference"]
+
+    def beside(key: Key, fraction: float, **options: Any) -> list[Picture]:
+        curves = [
+            Curve(evidence.parts[key].get(fraction, {}), drawing.INK),
+            Curve(evidence.noise[key][fraction], drawing.BLUE),
+        ]
+        title = f"beside rate-matched noise, in {duration(fraction * whole)}"
+        return _distributions(labels, curves, title, fraction * whole, **options)
+
+    key = _key(reference)
+    scores = reference.get("null") or []
+    return {
+        "reference": [
+            {
+                "duration": fraction * whole,
+                "pictures": beside(key, fraction, scores=scores if fraction == 1.0 else []),
+            }
+            for fraction in sorted(evidence.noise.get(key, {}))
+        ],
+        "candidates": [
+            {
+                "backend": other["backend"],
+                "format": other["format"],
+                "pictures": beside(_key(other), 1.0, statistics=("cc",)),
+            }
+            for other in results["candidates"]
+            if evidence.noise.get(_key(other))
+        ],
+    }
+
+
+def _durations(
+    labels: Sequence[str], results: Mapping[str, Any], evidence: Evidence
+) -> dict[str, Any]:
+    """What the length of the runs does (Dasbach et al. 2021, figure 7); empty for short runs."""
+    whole, key = results["study"]["duration"], _key(results["reference"])
+    parts = evidence.parts.get(key, {})
+    earlier = [fraction for fraction in sorted(parts) if fraction < 1.0]
+    if not earlier:
+        return {}
+    shades = [drawing.INK, *figures.PART_SHADES[-len(earlier) :][::-1]]
+    curves = [
+        Curve(parts[fraction], colour)
+        for fraction, colour in zip([1.0, *earlier[::-1]], shades, strict=True)
+    ]
+    converging = _distributions(
+        labels, curves, "of the reference's first parts", earlier[0] * whole
+    )
+    drift: list[Picture] = []
+    if evidence.last:
+        quarters = [Curve(parts[QUARTER], drawing.INK), Curve(evidence.last, drawing.ORANGE)]
+        title = "of the first and the last quarter of the reference"
+        scores = results["reference"].get("drift") or []
+        drift = _distributions(labels, quarters, title, QUARTER * whole, scores)
+    followed = _followed([c for c in results["candidates"] if len(c.get("parts") or ()) > 1])
+    return {
+        "shades": [
+            (colour, fraction * whole)
+            for fraction, colour in zip([1.0, *earlier[::-1]], shades, strict=True)
+        ],
+        "converging": converging,
+        "quarter": QUARTER * whole,
+        "drift": drift,
+        "followed": [
+            (entry["backend"], entry["format"], *mark)
+            for entry, mark in zip(followed, figures.FORMAT_MARKS, strict=False)
+        ],
+        "distances": [
+            figures.part_picture(s, labels, [entry["parts"] for entry in followed])
+            for s in STATISTICS
+            if followed
+        ],
+    }
+
+
+def _followed(candidates: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
+    """As many candidates as fit into one panel: all, or the first and the last."""
+    few = len(candidates) <= len(figures.FORMAT_MARKS)
+    return candidates if few else [candidates[0], candidates[-1]]
 
 
 def _tally(verdict: str, runs: Sequence[Mapping[str, Any]], scores: Sequence[figures.Score]) -> str:
@@ -420,25 +540,80 @@ def _matrix(everyone: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     }
 
 
+SWEPT = re.compile(r"(naive|moments)-([1-9]\d*)(/.*)?")
+"""Scheme, number of values and state of a format whose weights are discretised."""
+
+
 def _sweeps(
     labels: Sequence[str],
     baseline: Sequence[figures.Score],
     candidates: Sequence[Mapping[str, Any]],
+    statistics: Mapping[Key, Mapping[int, Statistics]],
+    raster: Callable[[Mapping[str, Any], str, tuple[str, str]], Picture | None],
+    study: Mapping[str, Any],
+    reference: Mapping[str, Any],
 ) -> list[dict[str, Any]]:
-    """Pictures of KS against bins, for every backend with a scheme at enough numbers of bins."""
-    found: dict[str, dict[str, dict[int, Sequence[figures.Score]]]] = {}
+    """Drawings for every backend with a scheme at enough numbers of bins.
+
+    Rasters and distributions of the reference and the two coarsest formats, and KS distance against
+    bins (Dasbach et al. 2021, figures 3 to 5).
+    """
+    found: dict[str, dict[str, dict[int, Mapping[str, Any]]]] = {}
     for entry in candidates:
-        match = re.fullmatch(r"(naive|moments)-([1-9]\d*)(/.*)?", entry["format"])
+        match = SWEPT.fullmatch(entry["format"])
         if match and entry.get("scores"):
             # a sweep varies nothing but the weights
             where = " ".join((entry["backend"], (match[3] or "").removeprefix("/"))).rstrip()
             schemes = found.setdefault(where, {})
-            schemes.setdefault(match[1], {})[int(match[2])] = entry["scores"]
+            schemes.setdefault(match[1], {})[int(match[2])] = entry
     sweeps = []
     for backend, schemes in found.items():
-        curves = {s: sorted(points.items()) for s, points in schemes.items()}
-        curves = {s: points for s, points in curves.items() if len(points) >= SWEEP_BINS}
-        if curves:
-            pictures = [figures.sweep_picture(s, labels, baseline, curves) for s in STATISTICS]
-            sweeps.append({"backend": backend, "schemes": list(curves), "pictures": pictures})
+        of_scheme = {
+            scheme: sorted(points.items())
+            for scheme, points in schemes.items()
+            if len(points) >= SWEEP_BINS
+        }
+        if not of_scheme:
+            continue
+        curves = {
+            scheme: [(n, entry["scores"]) for n, entry in points]
+            for scheme, points in of_scheme.items()
+        }
+        coarsest = [
+            {
+                "scheme": scheme,
+                "formats": [entry["format"] for _, entry in points[:2]],
+                "rasters": [
+                    picture
+                    for role, entry, shades in (
+                        ("reference", reference, figures.REFERENCE_SHADES),
+                        *(("candidate", e, figures.CANDIDATE_SHADES) for _, e in points[:2]),
+                    )
+                    if (picture := raster(entry, role, shades))
+                ],
+                "distributions": _distributions(
+                    labels,
+                    [
+                        Curve(statistics.get(_key(reference), {}), drawing.INK),
+                        *(
+                            Curve(statistics.get(_key(entry), {}), colour)
+                            for (_, entry), colour in zip(points, COARSEST, strict=False)
+                        ),
+                    ],
+                    f"of the reference and the coarsest {scheme} formats",
+                    study["duration"],
+                ),
+            }
+            for scheme, points in of_scheme.items()
+        ]
+        sweeps.append(
+            {
+                "backend": backend,
+                "schemes": list(curves),
+                "pictures": [
+                    figures.sweep_picture(s, labels, baseline, curves) for s in STATISTICS
+                ],
+                "coarsest": coarsest,
+            }
+        )
     return sweeps

@@ -10,16 +10,18 @@ from elephant.spike_train_surrogates import randomise_spikes
 from scipy import stats
 
 from portability.adequacy import (
-    first_part,
+    drift_warnings,
     fractions,
     noticed_rate_changes,
     null_scores,
+    part,
     rate_matched_noise,
     sparse_neurons,
     warnings,
 )
 from portability.spikes import PopulationSpikes, SpikeData
-from portability.statistics import statistics
+from portability.statistics import Statistics, statistics
+from portability.validation import judge
 
 STEP = 0.1
 WARMUP = 100.0
@@ -93,12 +95,45 @@ def test_regular_spikes_are_told_from_noise_and_poisson_spikes_are_not():
 
 def test_first_part_is_the_run_that_ended_earlier():
     spikes = gamma_trains(20, 10.0, 1.0, 5)
-    part = first_part(spikes, WARMUP, 0.25)
-    assert part.n_steps == round((WARMUP + DURATION / 4) / STEP)
-    whole = spikes.populations["a"]
-    early = whole.steps <= part.n_steps
-    np.testing.assert_array_equal(part.populations["a"].steps, whole.steps[early])
-    np.testing.assert_array_equal(part.populations["a"].neurons, whole.neurons[early])
+    first = part(spikes, WARMUP, 0.0, 0.25)
+    assert first.n_steps == round((WARMUP + DURATION / 4) / STEP)
+    whole, warmup = spikes.populations["a"], round(WARMUP / STEP)
+    early = (whole.steps > warmup) & (whole.steps <= first.n_steps)
+    np.testing.assert_array_equal(first.populations["a"].steps, whole.steps[early])
+    np.testing.assert_array_equal(first.populations["a"].neurons, whole.neurons[early])
+
+
+def test_parts_make_up_the_whole():
+    spikes = gamma_trains(20, 10.0, 1.0, 6)
+    parts = [part(spikes, WARMUP, 0.25 * i, 0.25 * (i + 1)) for i in range(4)]
+    assert len({p.n_steps for p in parts}) == 1
+    np.testing.assert_array_equal(sum(counts(p) for p in parts), counts(spikes))
+    intervals = [np.diff(p.populations["a"].steps).sum() for p in parts]
+    assert min(intervals) > 0
+    with_warmup = part(spikes, WARMUP, 0.0, 1.0)
+    for sample in statistics(with_warmup, WARMUP)["a"], statistics(spikes, WARMUP)["a"]:
+        np.testing.assert_array_equal(sample["cv"], statistics(spikes, WARMUP)["a"]["cv"])
+
+
+@pytest.mark.parametrize("shift", [0, 1000])
+def test_a_reference_that_drifts_is_told(shift: int):
+    def quarters(begin: float, gain: float) -> dict[int, Statistics]:
+        """Independent runs whose rates grow by ``gain`` towards the last quarter."""
+        return {
+            s: statistics(
+                part(
+                    gamma_trains(200, 10.0 * gain, 4.0, 50 * s + shift + round(begin * 4)),
+                    *(WARMUP, begin, begin + 0.25),
+                ),
+                WARMUP,
+            )
+            for s in range(1, 6)
+        }
+
+    steady = judge(quarters(0.0, 1.0), quarters(0.75, 1.0)).scores
+    assert drift_warnings(steady) == []
+    (warning,) = drift_warnings(judge(quarters(0.0, 1.0), quarters(0.75, 1.5)).scores)
+    assert "rate in a" in warning and warning.startswith("The reference drifts")
 
 
 def test_parts_that_are_too_short_are_not_judged():

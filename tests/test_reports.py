@@ -15,7 +15,9 @@ import pytest
 from chromium import EXECUTABLE, Page
 from report_example import WARMUP, example
 
+from portability.adequacy import Evidence
 from portability.reports import write_report
+from portability.reports.figures import population_mean_pictures
 from portability.spikes import PopulationSpikes, SpikeData
 
 SMALL = {"L4E": 220, "L4I": 60}
@@ -380,9 +382,20 @@ def test_what_the_data_can_show(tmp_path: Path) -> None:
     ]
     reference["noticed_rate_changes"] = dict.fromkeys(labels, 0.05) | {labels[0]: None}
     reference["sparse"] = [{"population": p, "silent": 7.5, "single": 3.0} for p in labels]
+    scores = candidate["scores"]
     candidate["parts"] = [
-        {"duration": 1250.0, "verdict": "inconclusive", "largest": {"rate": 1.75}},
-        {"duration": 10_000.0, "verdict": "deviates", "largest": {"rate": 4.25, "cv": 1.5}},
+        {
+            "duration": 1250.0,
+            "verdict": "inconclusive",
+            "largest": {"rate": 1.75},
+            "scores": scores[:3],
+        },
+        {
+            "duration": 10_000.0,
+            "verdict": "deviates",
+            "largest": {"rate": 4.25, "cv": 1.5},
+            "scores": scores,
+        },
     ]
     candidate["diagnosis"] = ["L4E: rate <mean> +8 %."]
     results["warnings"] = ["10 s is too short for <CC>."]
@@ -404,9 +417,15 @@ def test_what_the_data_can_show(tmp_path: Path) -> None:
             "where": [],
         },
     ]
-    noise = statistics["nest", "naive-2"]
+    key = ("nest", "double")
+    runs, other = statistics[key], statistics["nest", "naive-2"]
+    evidence = Evidence(
+        parts={key: {0.125: other, 0.25: runs, 1.0: runs}},
+        noise={key: {0.125: other, 1.0: other}},
+        last=other,
+    )
     path = tmp_path / "report.html"
-    write_report(path, results, statistics, spikes, noise)
+    write_report(path, results, statistics, spikes, evidence)
     parsed = _Parsed(path.read_text())
     for words in (
         "This study would notice a loss of spikes of 5% in",
@@ -419,10 +438,83 @@ def test_what_the_data_can_show(tmp_path: Path) -> None:
         "Planted faults",
         "by this many <mV>",
         "rate-matched noise, mean over the same seeds",
+        "Reference, 1.25 s",
+        "10 s first 2.5 s first 1.25 s",
+        "first 2.5 s last 2.5 s",
+        "nest naive-2, mean ± SD over seeds",
     ):
         assert words in parsed.text, words
-    (alt,) = [a for a in parsed.drawings if "against the model time used" in a]
+    assert not re.search(r"\b(nan|None)\b", parsed.text)
+    alts = list(parsed.drawings)
+    (alt,) = [a for a in alts if a.startswith("Largest ratio")]
     assert "inconclusive at 1.25 s, deviates at 10 s" in alt
+    for beginning, statistic in (
+        ("Distribution of firing rate, beside rate-matched noise, in 1.25 s", "rate"),
+        ("Distribution of firing rate, beside rate-matched noise, in 10 s", "rate"),
+        ("Distribution of correlation coefficient, of the reference's first parts", "cc"),
+        ("Distribution of CV of interspike intervals, of the first and the last", "cv"),
+        ("Paired KS distance of firing rate against the model time used", "rate"),
+    ):
+        assert sum(a.startswith(beginning) for a in alts) == 1, (beginning, statistic)
+
+
+def test_correlations_of_single_valued_weights_beside_their_noise(tmp_path: Path) -> None:
+    results, statistics, spikes = example((("nest", "naive-2"),), (), sizes=SMALL)
+    key = ("nest", "naive-2")
+    evidence = Evidence(
+        parts={key: {1.0: statistics[key]}}, noise={key: {1.0: statistics["nest", "double"]}}
+    )
+    results["reference"]["noticed_rate_changes"] = dict.fromkeys(SMALL, 0.05)
+    write_report(tmp_path / "report.html", results, statistics, spikes, evidence)
+    parsed = _Parsed((tmp_path / "report.html").read_text())
+    beside = [alt for alt in parsed.drawings if "beside rate-matched noise" in alt]
+    assert beside == [
+        "Distribution of correlation coefficient, beside rate-matched noise, in 10 s, in L4E, L4I."
+    ]
+    assert 'id="durations"' not in (tmp_path / "report.html").read_text()
+
+
+def test_coarsest_formats_of_a_sweep_share_panels_with_the_reference(tmp_path: Path) -> None:
+    parsed = _render(tmp_path, example(SWEEP, (), sizes={"L4E": 900}))
+    assert "The coarsest naive formats beside the reference" in parsed.text
+    shared = [d for alt, d in parsed.drawings.items() if "the coarsest naive formats" in alt]
+    assert len(shared) == 3
+    drawn = " ".join(str(e.get("style")) for e in shared[0].iter())
+    for colour in ("#222222", "#0072b2", "#e69f00"):
+        assert f"stroke: {colour}" in drawn
+    assert "naive-2 naive-4" in parsed.text
+
+
+def test_means_over_populations_are_drawn_to_scale() -> None:
+    def scores(distance: float, baseline: bool = False) -> list[dict]:
+        """Two populations, two seeds, whose mean over populations is ``distance`` for both seeds."""
+        key = "ks_baseline" if baseline else "ks_paired_seeds"
+        return [
+            {"population": p, "statistic": s, key: [distance + d, distance - d]}
+            for p, d in (("a", 0.05), ("b", -0.05))
+            for s in ("rate", "cv", "cc")
+        ]
+
+    (picture,) = population_mean_pictures(
+        scores(0.1, baseline=True), [("naive-1", scores(0.3)), ("naive-2", scores(0.2))]
+    )
+    root = ElementTree.fromstring(picture.svg)
+    marks = [
+        float(str(e.get("y")))
+        for e in root.iter("{http://www.w3.org/2000/svg}use")
+        if "fill: #0072b2" in str(e.get("style"))
+    ]
+    labels = {
+        "".join(e.itertext()): float(
+            str(e.get("y") or re.search(r"([\d.]+)\)$", e.get("transform") or "")[1])
+        )
+        for e in root.iter("{http://www.w3.org/2000/svg}text")
+    }
+    assert {"naive-1", "naive-2", "0.0", "0.2"} <= set(labels)
+    # labels stand beside their ticks, all as far below them
+    per_unit = (labels["0.0"] - labels["0.2"]) / 0.2
+    assert len(marks) == 2
+    assert marks[1] - marks[0] == pytest.approx(0.1 * per_unit, rel=0.02)
 
 
 browser = pytest.mark.skipif(

@@ -35,7 +35,11 @@ from portability.precision import number_format
 from portability.realization import Realization
 from portability.recommendation import Recommendation, Trial, search
 from portability.reports import write_report
-from portability.reports.figures import epsilon_matrix_picture, epsilon_pictures
+from portability.reports.theory_figures import (
+    epsilon_matrix_picture,
+    epsilon_pictures,
+    spread_pictures,
+)
 from portability.theory import (
     Indegrees,
     InputMoments,
@@ -754,6 +758,15 @@ def test_drawing_of_errors_by_projection():
     assert "naive-1" in picture.alt
 
 
+def test_drawing_of_the_spread_of_weights():
+    by_bins, by_width = spread_pictures([1, 2, 3, 65536])
+    # the published zigzag, and 65,536 values on the same axis
+    assert "0.00 with 1, 2.50 with 2, 1.03 with 3, 1.31 with 4" in by_bins.alt
+    assert ">2¹⁶<" in by_bins.svg.decode()
+    assert ">65536<" in by_width.svg.decode()
+    assert len(spread_pictures([1])) == 1  # a single value has no interval that keeps a spread
+
+
 def test_report_shows_prediction_beside_simulation(tmp_path):
     results, statistics, spikes = example()
     predicted, outside, *_ = results["candidates"]
@@ -774,7 +787,13 @@ def test_report_shows_prediction_beside_simulation(tmp_path):
     assert "too close to call" in section
     assert f"<td>7.12 / {score['ratio']:.2f}</td>" in section
     assert "theory &lt;knows&gt; nothing" in section
-    assert section.count("<img") == 2
+    # distances, errors and errors by projection, and the spread of weights for formats with bins
+    assert section.count("<img") == 3
+    assert "Spread of discretised weights" not in section
+    predicted["format"] = "naive-2"
+    predicted["scores"] = outside["scores"]
+    write_report(tmp_path / "report.html", results, statistics, spikes)
+    assert "Spread of discretised weights" in (tmp_path / "report.html").read_text()
     for entry in results["candidates"]:
         entry.pop("prediction", None)
     write_report(tmp_path / "report.html", results, statistics, spikes)
