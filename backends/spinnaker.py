@@ -38,7 +38,6 @@ import logging
 import math
 import os
 import re
-import shutil
 import sys
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -591,19 +590,13 @@ def _scalar_if_constant(values: NDArray[np.float64]) -> float | list[float]:
 def own_home(folder: Path) -> None:
     """Let this process use ``folder`` as its home, with a virtual board in the configuration.
 
-    Must come before sPyNNaker is imported. What this process writes stays in ``folder``.
+    Must come before sPyNNaker is imported. What sPyNNaker writes stays in ``folder``.
     """
-    caches = Path(os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()) / "matplotlib"
-    drawing = folder / "matplotlib"
-    drawing.mkdir()
-    for fonts in caches.glob("fontlist-*.json"):  # looking for fonts takes Matplotlib seconds
-        shutil.copy(fonts, drawing)
     os.environ |= {
         "HOME": str(folder),
         "XDG_CONFIG_HOME": str(folder / "config"),
         "XDG_CONFIG_DIRS": str(folder / "config"),
         "XDG_CACHE_HOME": str(folder / "cache"),
-        "MPLCONFIGDIR": str(drawing),
     }
     (folder / ".spynnaker.cfg").write_text(
         f"[Machine]\nvirtual_board = True\nversion = 5\n"
