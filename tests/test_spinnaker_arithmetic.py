@@ -798,8 +798,20 @@ def test_many_spikes_per_step_are_a_squared_gaussian(rate: float) -> None:
     assert scipy.stats.chi2_contingency(table).pvalue > 1e-4
 
 
-def test_rates_that_the_machine_cannot_hold() -> None:
+@pytest.mark.parametrize("what", ["drive", "population"])
+def test_rates_that_the_machine_cannot_hold(what: str) -> None:
     cells = Population("a", 2, "IF_curr_exp", CELL)
-    drive = PoissonDrive("d", "a", "excitatory", 70_000.0, 0.5, 0.1)
-    with pytest.raises(RequestError, match=r"drive 'd': a rate of 70000 Hz .* below 65536 Hz"):
-        simulation(Network((cells,), (), (drive,)), 0.1)
+
+    def network(rate: float) -> Network:
+        if what == "drive":
+            return Network((cells,), (), (PoissonDrive("d", "a", "excitatory", rate, 0.5, 0.1),))
+        given = {"rate": np.array([10.0, rate]), "start": 0.0, "duration": 100.0}
+        return Network((cells, Population("d", 2, "SpikeSourcePoisson", given)), ())
+
+    (problem,) = emulator.check(network(70_000.0), full(), 0.1)
+    assert problem.startswith(f"{what} 'd': a rate of 70000 Hz is not allowed")
+    assert problem.endswith("below 65536 Hz")
+    with pytest.raises(RequestError, match="a rate of 70000 Hz"):
+        simulation(network(70_000.0), 0.1)
+    assert emulator.check(network(65_535.9), full(), 0.1) == []
+    assert emulator.check(network(70_000.0), number_format("double"), 0.1) == []

@@ -120,10 +120,13 @@ def check(network: Network, number_format: NumberFormat, timestep: float) -> lis
 
 
 def _beyond_spinnaker(network: Network, state: SpinnakerArithmetic, timestep: float) -> list[str]:
-    """Parameters that SpiNNaker's cores cannot compute with; drawn ones as drawn with seed 0."""
+    """Parameters and rates that SpiNNaker's cores cannot compute with; drawn ones as with seed 0."""
     realization = Realization(network, 0, timestep)
     problems = []
+    rates = [(f"drive {d.label!r}", realization.drive(d.label).rate) for d in network.drives]
     for p in network.populations:
+        if p.cell_type == "SpikeSourcePoisson":
+            rates.append((f"population {p.label!r}", realization.parameters(p.label)["rate"]))
         if not p.is_source:
             try:
                 constants(
@@ -131,6 +134,11 @@ def _beyond_spinnaker(network: Network, state: SpinnakerArithmetic, timestep: fl
                 )
             except RequestError as error:
                 problems.append(str(error))
+    for name, rate in rates:
+        try:
+            spikes_per_step(Cores(state.substeps, {}), rate, timestep, name)
+        except RequestError as error:
+            problems.append(str(error))
     return problems
 
 
