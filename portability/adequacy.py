@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from portability.spikes import PopulationSpikes, SpikeData
-from portability.statistics import Sample, Statistics
+from portability.statistics import CORRELATION_NEURONS, Sample, Statistics
 from portability.validation import Baseline, Score, judge
 
 FRACTIONS = (0.125, 0.25, 0.5)
@@ -92,6 +92,34 @@ def sparse_neurons(sample: Statistics, duration: float) -> dict[str, tuple[int, 
         for population, statistics in sample.items()
     }
     return {p: (int((n == 0).sum()), int((n == 1).sum())) for p, n in counts.items()}
+
+
+def population_warnings(sizes: Mapping[str, int], reference: Mapping[int, Statistics]) -> list[str]:
+    """A sentence each on populations (label and size) of few neurons, and on silent ones.
+
+    ``reference`` holds its runs by seed; without any there is nothing to say.
+    """
+    if not reference:
+        return []
+    sentences = []
+    small = [f"{label} ({n})" for label, n in sizes.items() if n < CORRELATION_NEURONS]
+    if small:
+        sentences.append(
+            f"Fewer than {CORRELATION_NEURONS} neurons in {', '.join(small)}: correlations there are "
+            "those of all the pairs there are, if any, and scatter more than elsewhere."
+        )
+    silent = [
+        label
+        for label in sizes
+        if not any(sample[label]["rate"].any() for sample in reference.values())
+    ]
+    if silent:
+        sentences.append(
+            f"Not a single spike in {', '.join(silent)} in any run of the reference: there are no "
+            "intervals and no correlations to compare, and a candidate deviates there as soon as it "
+            "spikes in every run."
+        )
+    return sentences
 
 
 def null_scores(

@@ -20,6 +20,7 @@ import numpy as np
 
 from portability import adequacy, diagnosis, selftest, theory, validation
 from portability.adequacy import Evidence
+from portability.errors import RequestError
 from portability.execution import Outcome, Plan, host
 from portability.files import replacing
 from portability.reports import write_report
@@ -79,7 +80,7 @@ def assemble(
         of_seed = samples.setdefault(combination, {})
         if outcome.record is None:
             continue
-        spikes = store.spikes(outcome.record["key"])
+        spikes = _spikes(store, outcome, study)
         of_seed[outcome.run.seed] = statistics(spikes, simulation.warmup)
         single = study.number_format(combination[1]).bins == 1
         _add_evidence(
@@ -159,6 +160,9 @@ def assemble(
         ],
         "selftest": selftest.read(plan, store),
         "warnings": [
+            *adequacy.population_warnings(
+                {p.label: p.size for p in plan.network.recorded}, samples[reference]
+            ),
             *adequacy.warnings(null_scores, simulation.duration),
             *adequacy.drift_warnings(drift),
         ],
@@ -280,6 +284,21 @@ def _score_entry(score: validation.Score) -> dict[str, Any]:
         "ratio_high": score.ratio_high,
         "verdict": score.verdict,
     }
+
+
+def _spikes(store: Store, outcome: Outcome, study: Study) -> SpikeData:
+    """Spikes of a successful run; RequestError if it is not as long as the study says."""
+    assert outcome.record is not None
+    spikes = store.spikes(outcome.record["key"])
+    timestep = study.timestep(outcome.run.format)
+    if (spikes.n_steps, spikes.timestep) != (study.simulation.steps(timestep), timestep):
+        raise RequestError(
+            f"{store.runs / outcome.record['key']}: this run is {spikes.n_steps * spikes.timestep:g} ms"
+            f" long in steps of {spikes.timestep:g} ms, and the study asks for"
+            f" {study.simulation.steps(timestep) * timestep:g} ms in steps of {timestep:g} ms, warm-up"
+            " included; delete it to have it simulated again"
+        )
+    return spikes
 
 
 def _add_evidence(

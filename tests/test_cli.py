@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import re
 import shlex
 import shutil
 import signal
@@ -21,6 +22,7 @@ import psutil
 import pytest
 
 from portability import backends, cli, execution
+from portability.spikes import PopulationSpikes, SpikeData
 from portability.store import Store
 
 SIMULATORS = [name for name in backends.NAMES if backends.load(name).available() is None]
@@ -397,6 +399,74 @@ def test_report_names_missing_runs(
     assert everything(copy[0] / "results") == before
     assert_refused(command("report", "study.toml", "--out", "elsewhere"), "6 of 6")
     assert not (copy[0] / "elsewhere").exists()
+
+
+# --- Poor data ---
+
+POOR_MODEL = """
+def build(sim, drive=0.0):
+    drawn = sim.RandomDistribution("uniform", low=0.7, high=1.1)
+    many = sim.Population(210, sim.IF_curr_exp(i_offset=drawn), label="many")
+    few = sim.Population(12, sim.IF_curr_exp(i_offset=drawn), label="few")
+    one = sim.Population(1, sim.IF_curr_exp(i_offset=0.9), label="one")
+    quiet = sim.Population(220, sim.IF_curr_exp(), label="quiet")
+    sim.Projection(many, few, sim.FixedNumberPreConnector(5), sim.StaticSynapse(weight=0.05, delay=1.0))
+    for population in (many, few, one, quiet):
+        population.record("spikes")
+"""
+
+
+@pytest.mark.parametrize("seeds", ["[1]", "[1, 2]", "[1, 2, 3]"])
+def test_poor_data_are_told_in_words_and_give_no_nan(
+    folder: Path, command: Command, seeds: str
+) -> None:
+    write_study(folder, ("[1, 2, 3]", seeds), ("duration = 40.0", "duration = 600.0"))
+    (folder / "model.py").write_text(POOR_MODEL)
+    ended = command("run", "study.toml")
+    out = folder / "results" / "tiny"
+    text = (out / "results.json").read_text()
+    results = json.loads(text)  # NaN is not JSON, but Python writes and reads it
+    assert "NaN" not in text and "Infinity" not in text
+    small, silent, *_ = results["warnings"]
+    assert small.startswith("Fewer than 200 neurons in few (12), one (1): ")
+    assert silent.startswith("Not a single spike in quiet in any run of the reference")
+    report = (out / "report.html").read_text()
+    assert small in report and silent in report
+    assert not re.search(r"\b(nan|inf|None)\b", re.sub(r'src="[^"]*"', "", report))
+    assert "nan" not in (out / "junit.xml").read_text().lower()
+    (candidate,) = results["candidates"]
+    if seeds == "[1, 2, 3]":
+        assert ended.code in (0, 1, 3)
+        verdicts = {s["verdict"] for s in candidate["scores"] if s["population"] == "quiet"}
+        assert verdicts == {"pass"}
+    else:
+        assert (ended.code, candidate["verdict"]) == (3, "inconclusive")
+        assert "at least 3" in candidate["reasons"][0]
+
+
+def test_runs_of_another_length_are_refused(
+    copy: tuple[Path, subprocess.CompletedProcess], command: Command
+) -> None:
+    store = Store(copy[0] / "results" / "tiny")
+    key = sorted(path.name for path in store.runs.iterdir())[0]
+    record, spikes = store.find(key), store.spikes(key)
+    assert record is not None
+    shorter = SpikeData(
+        spikes.timestep,
+        spikes.n_steps - 100,
+        {
+            label: PopulationSpikes(
+                p.size, *(a[p.steps <= spikes.n_steps - 100] for a in (p.steps, p.neurons))
+            )
+            for label, p in spikes.populations.items()
+        },
+    )
+    rest = {k: v for k, v in record.items() if k not in ("key", "spikes_sha256")}
+    store.add(key, rest, shorter)
+    before = (store.folder / "results.json").read_bytes()
+    words = (key, "40 ms long in steps of 0.1 ms", "asks for 50 ms", "delete it")
+    assert_refused(command("report", "study.toml"), *words)
+    assert (store.folder / "results.json").read_bytes() == before
 
 
 # --- Failing runs and interruptions ---
