@@ -138,7 +138,14 @@ def run(
 
 
 @app.command()
-def report(study_file: StudyFile, out: Out = None) -> None:
+def report(
+    study_file: StudyFile,
+    out: Out = None,
+    figures: Annotated[
+        bool,
+        typer.Option("--figures", help="Also write every drawing as an SVG file, to DIR/figures."),
+    ] = False,
+) -> None:
     """Judge and report again from stored runs, without simulating."""
     with _explained():
         from rich.console import Console
@@ -151,7 +158,7 @@ def report(study_file: StudyFile, out: Out = None) -> None:
         store = Store(out or Path("results") / plan.study.name)
         outcomes = execution.stored(plan, store)
         with store.locked(), Console(stderr=True).status("judging") as status:
-            content, page = results.judge(plan, outcomes, store, status.update)
+            content, page = results.judge(plan, outcomes, store, status.update, figures)
         terminal.verdicts(content, page)
         raise typer.Exit(results.exit_code(content))
 

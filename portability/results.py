@@ -53,11 +53,15 @@ def judge(
     outcomes: Sequence[Outcome],
     store: Store,
     progress: Callable[[str], None] = lambda phase: None,
+    drawings: bool = False,
 ) -> tuple[dict[str, Any], Path]:
-    """Judge the outcomes of a plan and write all files; the content of results.json, the report."""
+    """Judge the outcomes of a plan and write all files; the content of results.json, the report.
+
+    With ``drawings``, those of the report are also written as SVG files, to ``figures``.
+    """
     results = assemble(plan, outcomes, store, progress)
     progress("drawing the report")
-    return results.content, write(results, store.folder)
+    return results.content, write(results, store.folder, drawings)
 
 
 def assemble(
@@ -189,7 +193,7 @@ def exit_code(content: Mapping[str, Any], ignore_verdicts: bool = False) -> int:
     return 1 if "deviates" in verdicts else 3 if "inconclusive" in verdicts else 0
 
 
-def write(results: Results, folder: Path) -> Path:
+def write(results: Results, folder: Path, drawings: bool = False) -> Path:
     """Write ``results.json``, ``junit.xml`` and ``report.html``; returns the report's path."""
     text = json.dumps(results.content, indent=1, allow_nan=False, ensure_ascii=False)
     with replacing(folder / "results.json") as temporary:
@@ -197,7 +201,12 @@ def write(results: Results, folder: Path) -> Path:
     with replacing(folder / "junit.xml") as temporary:
         temporary.write_bytes(junit(results.content))
     report = folder / "report.html"
-    write_report(report, results.content, results.samples, results.spikes, results.evidence)
+    figures = folder / "figures" if drawings else None
+    if figures:
+        figures.mkdir(exist_ok=True)
+    write_report(
+        report, results.content, results.samples, results.spikes, results.evidence, figures
+    )
     return report
 
 

@@ -54,8 +54,12 @@ _STYLE: dict[Any, Any] = {
 
 @dataclass(frozen=True)
 class Picture:
-    """An SVG, its natural ``width`` in CSS pixels and ``alt``, a sentence on what it shows."""
+    """An SVG, its natural ``width`` in CSS pixels and ``alt``, a sentence on what it shows.
 
+    ``name`` is short and says what kind of drawing it is.
+    """
+
+    name: str
     svg: bytes
     width: int
     alt: str
@@ -84,12 +88,12 @@ class Canvas:
     def text(self, x: float, y: float, text: str, **style: Any) -> None:
         self.figure.text(x / self.width, 1 - y / self.height, text, **style)
 
-    def picture(self, alt: str) -> Picture:
+    def picture(self, name: str, alt: str) -> Picture:
         buffer = io.BytesIO()
         self.figure.savefig(
             buffer, format="svg", dpi=2.5 * PIXELS_PER_INCH, metadata={"Date": None}
         )
-        return Picture(buffer.getvalue(), round(self.width), alt)
+        return Picture(name, buffer.getvalue(), round(self.width), alt)
 
 
 def style() -> Any:

@@ -116,7 +116,7 @@ def ks_picture(
             alt += f", candidate against the baseline; deviating populations: {names(deviating)}."
         else:
             alt += ", between seeds of the reference."
-        return canvas.picture(alt)
+        return canvas.picture(f"ks {statistic}", alt)
 
 
 def _draw_baseline(axes: Axes, x: float, entry: Score) -> float:
@@ -215,7 +215,8 @@ def distribution_picture(
                 axes.text(0.5, 0.5, "no data", ha="center", va="center", color="#666666")
                 axes.set(xlim=(0, 1), ylim=(0, 1))
         return canvas.picture(
-            f"Distribution of {lower(TITLES[statistic])}, {title}, in {names(populations)}."
+            f"distribution {statistic}",
+            f"Distribution of {lower(TITLES[statistic])}, {title}, in {names(populations)}.",
         )
 
 
@@ -280,8 +281,9 @@ def sweep_picture(
             axes.set_xlim(first - 0.3, last + 0.3)
             axes.set_xticks(powers, [power(p) for p in powers])
         return canvas.picture(
+            f"bins {statistic}",
             f"Paired KS distance of {lower(TITLES[statistic])} against the number of bins,"
-            f" for {names([f'{scheme} discretisation' for scheme in sweeps])}."
+            f" for {names([f'{scheme} discretisation' for scheme in sweeps])}.",
         )
 
 
@@ -314,11 +316,12 @@ def duration_picture(parts: Sequence[Mapping[str, Any]], margin: float) -> Pictu
         axes.set_ylim(0, 1.08 * top)
         axes.yaxis.set_major_locator(ticks(4))
         return canvas.picture(
+            "ratios by time",
             "Largest ratio of each statistic against the model time used, with verdicts "
             + ", ".join(
                 f"{part['verdict']} at {x:g} s" for x, part in zip(seconds, parts, strict=True)
             )
-            + "."
+            + ".",
         )
 
 
@@ -356,8 +359,9 @@ def part_picture(
             axes.set_ylim(0, 1.1 * upper if upper > 0 else 1)
             axes.yaxis.set_major_locator(ticks(3))
         return canvas.picture(
+            f"time {statistic}",
             f"Paired KS distance of {lower(TITLES[statistic])} against the model time used, in"
-            f" {names(populations)}."
+            f" {names(populations)}.",
         )
 
 
@@ -421,8 +425,9 @@ def _population_mean_picture(
         axes.set_xticks(range(len(candidates)), [short(name, 16) for name, _ in candidates])
         axes.tick_params(axis="x", length=0)
         return canvas.picture(
+            "population means",
             "Kolmogorov-Smirnov distances, means over populations, beside those between seeds of the"
-            f" reference, for {names([name for name, _ in candidates])}."
+            f" reference, for {names([name for name, _ in candidates])}.",
         )
 
 
@@ -516,8 +521,9 @@ def raster_picture(
                 color=colour if colour != REFERENCE_SHADES[1] else "#6f6f6f",
             )
         return canvas.picture(
+            "spikes",
             f"Spike raster of {title}: {count} spikes of {sum(shown.values())} neurons in"
-            f" {names(list(shown))}, {start:g} to {stop:g} ms."
+            f" {names(list(shown))}, {start:g} to {stop:g} ms.",
         )
 
 

@@ -36,6 +36,7 @@ DECIMALS = {"rate": 3, "cv": 3, "cc": 4}
 RASTER_MS = 400.0
 OPEN_CANDIDATES = 4  # with more of them, distributions and rasters start folded
 SWEEP_BINS = 3  # a curve through fewer points says nothing
+THEORY_DRAWINGS = ("distances", "means", "spread", "matrices")
 COARSEST = (drawing.BLUE, drawing.YELLOW)  # of the two coarsest formats of a sweep
 
 
@@ -45,6 +46,7 @@ def write_report(
     statistics: Mapping[Key, Mapping[int, Statistics]],
     spikes: Mapping[Key, SpikeData],
     evidence: Evidence | None = None,
+    drawings: Path | None = None,
 ) -> None:
     """Write the report of a study to ``path``: HTML without scripts, style and drawings inside.
 
@@ -52,8 +54,9 @@ def write_report(
     holds the samples of every successful run by (backend, format) and seed, ``spikes`` one run of
     the reference and of each candidate, for rasters, ``evidence`` the samples of parts of the runs
     and of null models. What is missing, of a failed candidate for instance, is shown as missing. The
-    same input gives the same file; an existing file is replaced whole or not at all. Raises
-    ``OSError`` when ``path`` cannot be written.
+    same input gives the same file; an existing file is replaced whole or not at all. With a folder
+    ``drawings`` every drawing is also written there, as an SVG file. Raises ``OSError`` when a file
+    cannot be written.
     """
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent / "templates"),
@@ -69,11 +72,56 @@ def write_report(
         "duration": duration,
         "value": value,
     }
-    html = environment.get_template("report.html").render(
-        **_context(results, statistics, spikes, evidence or Evidence())
-    )
+    context = _context(results, statistics, spikes, evidence or Evidence())
+    html = environment.get_template("report.html").render(**context)
     with replacing(Path(path)) as temporary:
         temporary.write_text(html, encoding="utf-8", errors="replace")
+    if drawings is not None:
+        for name, picture in _drawings(context).items():
+            with replacing(drawings / name) as temporary:
+                temporary.write_bytes(picture.svg)
+
+
+def _drawings(context: Mapping[str, Any]) -> dict[str, Picture]:
+    """All drawings of a page by file name: what they belong to, and their kind."""
+    entries = context["candidates"]
+    sections: list[tuple[str, Sequence[Picture]]] = [
+        ("reference", [p for pictures in context["alone"].values() for p in pictures]),
+        *(
+            (f"{e['backend']} {e['format']}", e[kind])
+            for e in entries
+            for kind in ("ks", "distributions", "rasters", "durations")
+        ),
+        *((sweep["backend"], sweep["pictures"]) for sweep in context["sweeps"]),
+        *(
+            (f"{sweep['backend']} {', '.join(found['formats'])}", found[kind])
+            for sweep in context["sweeps"]
+            for found in sweep["coarsest"]
+            for kind in ("rasters", "distributions")
+        ),
+        *(("theory", context["theory"][kind]) for kind in THEORY_DRAWINGS),
+        *(
+            (f"noise {duration(n['duration'])}", n["pictures"])
+            for n in context["nulls"]["reference"]
+        ),
+        *(
+            (f"noise {n['backend']} {n['format']}", n["pictures"])
+            for n in context["nulls"]["candidates"]
+        ),
+        *(
+            (f"length {kind}", context["durations"].get(kind, []))
+            for kind in ("distances", "converging", "drift")
+        ),
+    ]
+    files: dict[str, Picture] = {}
+    for section, pictures in sections:
+        for picture in pictures:
+            stem = re.sub(r"[^\w.@]+", "-", f"{section} {picture.name}".lower()).strip("-")
+            same = sum(
+                re.fullmatch(rf"{re.escape(stem)}(-\d+)?\.svg", name) is not None for name in files
+            )
+            files[f"{stem}-{same + 1}.svg" if same else f"{stem}.svg"] = picture
+    return files
 
 
 def fixed(number: float | None, decimals: int) -> str:

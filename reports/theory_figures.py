@@ -66,10 +66,11 @@ def spread_pictures(bins: Sequence[int]) -> list[Picture]:
         axes.set_ylim(0, 2.7)
         pictures = [
             by_bins.picture(
+                "spread by bins",
                 "Standard deviation of naively discretised normal weights relative to before, against"
                 " the number of values: "
                 + names([f"{r:.2f} with {n}" for n, r in zip(shown, ratios, strict=True) if n <= 4])
-                + "."
+                + ".",
             )
         ]
         if few:
@@ -84,8 +85,9 @@ def spread_pictures(bins: Sequence[int]) -> list[Picture]:
             axes.set_xlabel("half-width (standard deviations of the weights)")
             pictures.append(
                 by_width.picture(
+                    "spread by width",
                     "Standard deviation of discretised normal weights relative to before, against half"
-                    f" the width of the interval, for {names([f'{n}' for n in few])} values."
+                    f" the width of the interval, for {names([f'{n}' for n in few])} values.",
                 )
             )
         return pictures
@@ -146,8 +148,9 @@ def _epsilon_picture(errors: Mapping[str, Sequence[Mapping[str, Any]]]) -> Pictu
         axes.set_xticks(range(len(errors)), [short(name, 16) for name in errors])
         axes.tick_params(axis="x", length=0)
         return canvas.picture(
+            "input errors",
             "Relative deviations of the ensemble statistics of the synaptic input, means over pairs"
-            f" of populations, for {names(list(errors))}."
+            f" of populations, for {names(list(errors))}.",
         )
 
 
@@ -193,8 +196,9 @@ def epsilon_matrix_picture(name: str, entries: Sequence[Mapping[str, Any]]) -> P
         bar.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
         canvas.text(6, height - 24, "ε", size=9)
         return canvas.picture(
+            f"input errors {name}",
             f"Discretisation errors of the synaptic input with {name}, targets in rows and sources in"
-            " columns: average input, average variance, and their variances over neurons."
+            " columns: average input, average variance, and their variances over neurons.",
         )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import re
-from base64 import b64decode
+from base64 import b64decode, b64encode
 from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
@@ -176,6 +176,28 @@ def test_same_input_gives_the_same_file(tmp_path: Path) -> None:
         write_report(tmp_path / name, *data)
     assert (tmp_path / "a.html").read_bytes() == (tmp_path / "b.html").read_bytes()
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a.html", "b.html"]
+
+
+def test_drawings_as_files_are_those_of_the_page(tmp_path: Path) -> None:
+    wild = "path/to the.toml"
+    results, statistics, spikes = example(SWEEP, (), sizes=SMALL)
+    results["candidates"][3]["format"] = wild
+    key = ("nest", "moments-2")
+    statistics["nest", wild], spikes["nest", wild] = statistics.pop(key), spikes.pop(key)
+    folder = tmp_path / "figures"
+    folder.mkdir()
+    write_report(tmp_path / "report.html", results, statistics, spikes, None, folder)
+    files = {file.name: file.read_bytes() for file in folder.iterdir()}
+    page = _Parsed((tmp_path / "report.html").read_text())
+    sources = {str(image["src"]).partition(",")[2] for image in page.attributes("img")}
+    assert {b64encode(content).decode() for content in files.values()} == sources
+    assert {
+        "nest-naive-2-ks-rate.svg",
+        "nest-bins-cc.svg",
+        "nest-naive-2-naive-4-distribution-cv.svg",
+        "nest-naive-2-naive-4-spikes-3.svg",
+        "nest-path-to-the.toml-spikes.svg",
+    } <= set(files)
 
 
 def test_a_failing_write_leaves_the_old_report(
