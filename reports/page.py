@@ -243,6 +243,7 @@ def _context(
         "deployment": results.get("deployment"),
         "warnings": results.get("warnings") or [],
         "resolution": _resolution(reference),
+        "unnoticed": _unnoticed(results.get("selftest") or []),
         "adequacy": _adequacy(labels, reference, [reference, *results["candidates"]]),
         "null_statistics": list(dict.fromkeys(n["statistic"] for n in reference.get("null") or ())),
         "nulls": _nulls(labels, results, evidence),
@@ -333,6 +334,19 @@ def _adequacy(
             }
         )
     return rows
+
+
+def _unnoticed(findings: Sequence[Mapping[str, Any]]) -> str:
+    """What of the planted faults a study notices, in a sentence; empty without any."""
+    if not findings:
+        return ""
+    missed = [
+        f"{found['fault']} (up to {value(found['tried'][-1])})"
+        for found in findings
+        if found["size"] is None
+    ]
+    noticed = f"It notices {len(findings) - len(missed)} of {len(findings)} planted faults"
+    return f"{noticed}, but not {_listing(missed)}." if missed else f"{noticed}."
 
 
 EXPECTATIONS = {"pass": "passes", "deviates": "deviates", "open": "too close to call", None: DASH}

@@ -452,6 +452,7 @@ def test_what_the_data_can_show(tmp_path: Path) -> None:
     for words in (
         "This study would notice a loss of spikes of 5% in",
         f"no loss at all in {labels[0]}",
+        "It notices 1 of 2 planted faults, but not common spikes (up to 0.01). All faults",
         "10 s is too short for <CC>.",
         "L4E: rate <mean> +8 %.",
         "Had the runs ended earlier",
