@@ -346,7 +346,7 @@ def _unnoticed(findings: Sequence[Mapping[str, Any]]) -> str:
         if found["size"] is None
     ]
     noticed = f"It notices {len(findings) - len(missed)} of {len(findings)} planted faults"
-    return f"{noticed}, but not {_listing(missed)}." if missed else f"{noticed}."
+    return f"{noticed}, but not {', '.join(missed)}." if missed else f"{noticed}."
 
 
 EXPECTATIONS = {"pass": "passes", "deviates": "deviates", "open": "too close to call", None: DASH}
