@@ -47,7 +47,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from portability.backends import Estimate, Option
+from portability.backends import Estimate, Observations, Option
 from portability.errors import RequestError
 from portability.network import (
     AllToAll,
@@ -741,7 +741,7 @@ class BoardSimulation(MappedNetwork):
     synapse_bytes = None
 
     @property
-    def observations(self) -> Mapping[str, Mapping[str, Mapping[str, int]]]:
+    def observations(self) -> Observations:
         """Nothing: what the machine noticed is in sPyNNaker's own provenance."""
         return {}
 

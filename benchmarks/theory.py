@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from portability import backends, theory
+from portability import backends, prediction
 from portability.capture import capture, load_model
 from portability.precision import number_format
 from portability.realization import Realization
@@ -66,7 +66,7 @@ def compare(
         }
         for name in ("double", *names)
     )
-    predictions = theory.predict(
+    predictions = prediction.predict(
         realizations[1],
         [number_format(name) for name in names],
         arguments.seeds,

@@ -215,7 +215,7 @@ def predict(study_file: StudyFile, as_json: Json = False) -> None:
     with _explained():
         from rich.console import Console
 
-        from portability import execution, theory
+        from portability import execution, prediction
         from portability.errors import RequestError
         from portability.study import load_study
 
@@ -226,7 +226,7 @@ def predict(study_file: StudyFile, as_json: Json = False) -> None:
                 "recommend` look for a format"
             )
         with Console(stderr=True).status("solving the mean field"):
-            entries = theory.of_study(plan)
+            entries = prediction.of_study(plan)
         _, *candidates = plan.study.combinations()
         if as_json:
             predictions = [

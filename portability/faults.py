@@ -131,19 +131,21 @@ def _synchronized(
 
 SPIKE_FAULTS: Mapping[str, SpikeFault] = {
     "spikes lost": SpikeFault(
-        "every spike is lost with this probability", (0.01, 0.02, 0.05, 0.1, 0.2, 0.5), _lost
+        "every spike is lost with this probability",
+        (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5),
+        _lost,
     ),
     "intervals shuffled": SpikeFault(
         "the interspike intervals of this part of the neurons are put in random order",
-        (0.1, 0.2, 0.5, 1.0),
+        (0.02, 0.05, 0.1, 0.2, 0.5, 1.0),
         _shuffled_intervals,
     ),
     "spikes jittered": SpikeFault(
-        "every spike moves by up to this many ms", (1.0, 2.0, 5.0, 10.0, 50.0), _jittered
+        "every spike moves by up to this many ms", (0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 50.0), _jittered
     ),
     "common spikes": SpikeFault(
         "this part of a neuron's spikes comes from one train per population that all share",
-        (0.005, 0.01, 0.02, 0.05, 0.1),
+        (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1),
         _synchronized,
     ),
 }
@@ -280,7 +282,7 @@ def _unchanged(network: Network, size: float) -> Network:
     return network
 
 
-RELATIVE = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2)
+RELATIVE = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2)
 
 MODEL_FAULTS: Mapping[str, ModelFault] = {
     "weights stronger": ModelFault("all weights grow by this part", RELATIVE, _weights_scaled),

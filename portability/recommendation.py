@@ -14,7 +14,7 @@ from typing import Any
 
 from rich.progress import Progress
 
-from portability import execution, theory
+from portability import execution, prediction
 from portability.execution import Plan
 from portability.files import replacing
 from portability.statistics import Statistics, statistics
@@ -121,7 +121,7 @@ def recommend(
     does.
     """
     line = progress.add_task("prediction", total=None, phase="")
-    predictions = theory.of_study(plan)
+    predictions = prediction.of_study(plan)
     progress.remove_task(line)
     _, *names = (name for _, _, name in plan.study.combinations())
     trials = {

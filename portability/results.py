@@ -18,7 +18,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 
-from portability import adequacy, diagnosis, selftest, theory, validation
+from portability import adequacy, diagnosis, prediction, selftest, theory, validation
 from portability.adequacy import Evidence
 from portability.errors import RequestError
 from portability.execution import Outcome, Plan, host
@@ -110,7 +110,9 @@ def assemble(
         for fraction, of_part in evidence.parts.get(reference, {}).items()
     }
 
-    predictions = theory.of_study(plan, _measured_rates(samples[reference], simulation.duration))
+    predictions = prediction.of_study(
+        plan, _measured_rates(samples[reference], simulation.duration)
+    )
 
     def entry(combination: Combination) -> dict[str, Any]:
         number, timestep = study.number_format(combination[1]), study.timestep(combination[1])
@@ -158,9 +160,9 @@ def assemble(
             | _verdict(samples[reference], samples[c], baseline, by_combination[c])
             | {
                 "parts": _parts(evidence, reference, c, baselines, simulation.duration),
-                "prediction": prediction,
+                "prediction": predicted,
             }
-            for c, prediction in zip(candidates, predictions, strict=True)
+            for c, predicted in zip(candidates, predictions, strict=True)
         ],
         "selftest": selftest.read(plan, store),
         "warnings": [

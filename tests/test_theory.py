@@ -32,6 +32,7 @@ from portability.network import (
     Value,
 )
 from portability.precision import number_format
+from portability.prediction import predict
 from portability.realization import Realization
 from portability.recommendation import Recommendation, Trial, search
 from portability.reports import write_report
@@ -52,7 +53,6 @@ from portability.theory import (
     input_moments,
     interval_variation,
     measured_rates,
-    predict,
     projection_epsilons,
     stationary_rate,
     weight_pairs,
