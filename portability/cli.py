@@ -78,11 +78,15 @@ def _explained() -> Iterator[None]:
     except (RequestError, OSError) as error:
         if os.environ.get("PORTABILITY_TRACEBACK") == "1":
             traceback.print_exc()
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        _say_error(str(error))
         raise typer.Exit(2) from None
     except KeyboardInterrupt:
         print("interrupted: finished runs are kept", file=sys.stderr)
         raise typer.Exit(130) from None
+
+
+def _say_error(sentence: str) -> None:
+    print(f"error: {' '.join(sentence.split())}", file=sys.stderr)
 
 
 def _show_version(wanted: bool) -> None:
@@ -193,6 +197,31 @@ def selftest(
             print((store.folder / selftest.FILE).read_text(), end="")
             return
         terminal.selftest(findings)
+
+
+@app.command()
+def validate(
+    study_files: Annotated[list[Path], typer.Argument(metavar="STUDY.toml...")],
+) -> None:
+    """Check study files, their models, and that everything they ask for is here."""
+    with _explained():
+        from portability import execution
+        from portability.errors import RequestError
+        from portability.study import load_study
+
+        wrong = False
+        for study_file in study_files:
+            try:
+                plan = execution.plan(load_study(study_file))
+                found = execution.problems(plan)
+            except (RequestError, OSError) as error:
+                found = [str(error)]
+            for sentence in found:
+                _say_error(sentence)
+            if not found:
+                print(f"{study_file}: valid, {len(plan.tasks)} runs")
+            wrong = wrong or bool(found)
+        raise typer.Exit(2 if wrong else 0)
 
 
 @app.command()

@@ -731,6 +731,35 @@ def test_describe(folder: Path, command: Command) -> None:
     assert everything(folder) == before
 
 
+def test_validate(folder: Path, command: Command) -> None:
+    (folder / "bad.toml").write_text(STUDY.replace("naive-1", "naive-0"))
+    (folder / "worse.toml").write_text("[study")
+    before = everything(folder)
+    good = command("validate", "study.toml")
+    assert (good.code, good.out, good.err) == (0, "study.toml: valid, 6 runs\n", "")
+    mixed = command("validate", "bad.toml", "study.toml", "worse.toml", "missing.toml")
+    assert (mixed.code, mixed.out) == (2, good.out)
+    errors = mixed.err.splitlines()
+    assert [line.partition(".toml")[0] for line in errors] == [
+        "error: bad",
+        "error: worse",
+        "error: missing",
+    ]
+    assert "naive-0" in errors[0]
+    assert everything(folder) == before
+
+
+def test_validate_lists_every_problem(
+    folder: Path, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(backends.load(BACKEND), "available", lambda: "it is gone")
+    monkeypatch.setattr(backends.load(BACKEND), "check", lambda *_: ["it cannot hold this"])
+    ended = command("validate", "study.toml")
+    assert (ended.code, ended.out) == (2, "")
+    assert ended.err.count("it is gone") == 1
+    assert ended.err.count("it cannot hold this") == 2  # reference and candidate
+
+
 def test_list(command: Command) -> None:
     listed = json.loads(command("list", "--json").out)
     assert [b["name"] for b in listed["backends"]] == list(backends.NAMES)
