@@ -12,6 +12,8 @@ different realizations, and judges:
   false alarm.
 - *other drive*: the candidate runs the reference's realizations with drive of its own, as a correct
   port on another simulator does.
+- *last quarter*: reference and candidate are the first and the last quarter of the same runs, by
+  which a report says whether the reference drifts. These do not.
 
 It prints the share of each verdict by number of seeds, with the 95 % Clopper-Pearson interval for
 ``deviates``, and how much of the distance between realizations is due to the drive alone.
@@ -32,6 +34,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import binomtest
 
+from portability.adequacy import QUARTER, part
 from portability.backends import emulator
 from portability.capture import capture, load_model
 from portability.precision import number_format
@@ -43,10 +46,11 @@ WARMUP = 500.0
 SEEDS = (4, 5, 6, 8, 10, 15, 20)
 DRIVES = ("own", "other")
 CANDIDATES = ("other seeds", "other drive")
+PARTS = {"whole": (0.0, 1.0), "first": (0.0, QUARTER), "last": (1.0 - QUARTER, 1.0)}
 
 
-def simulated(seed: int, drive: str, arguments: argparse.Namespace) -> Statistics:
-    """Statistics of one run, from the pool if it is there."""
+def simulated(seed: int, drive: str, arguments: argparse.Namespace) -> dict[str, Statistics]:
+    """Statistics of one run by part, from the pool if it is there."""
     file = arguments.pool / f"{drive}-{seed}.npz"
     if not file.exists():
         parameters = {"scale": arguments.scale, "connectivity": arguments.connectivity}
@@ -57,15 +61,21 @@ def simulated(seed: int, drive: str, arguments: argparse.Namespace) -> Statistic
         options = {"threads": 1, "weights": "auto", "drive_limit": 0}
         simulation = emulator.simulation(realization, number_format("double"), options)
         n_steps = round((WARMUP + 1000 * arguments.duration) / 0.1)
-        sample = statistics(simulation.run(n_steps, lambda fraction: None), WARMUP)
-        arrays = {f"{p}/{s}": sample[p][s].astype(np.float32) for p in sample for s in STATISTICS}
+        spikes = simulation.run(n_steps, lambda fraction: None)
+        arrays = {
+            f"{name}/{p}/{s}": values.astype(np.float32)
+            for name, limits in PARTS.items()
+            for p, sample in statistics(part(spikes, WARMUP, *limits), WARMUP).items()
+            for s, values in sample.items()
+        }
         np.savez(file, **arrays)
+    samples: dict[str, dict[str, dict[str, Sample]]] = {}
     with np.load(file) as stored:
-        sample = {}
-        for name in stored.files:
-            population, statistic = name.split("/")
-            sample.setdefault(population, {})[statistic] = stored[name].astype(np.float64)
-    return sample
+        for key in stored.files:
+            name, population, statistic = key.split("/")
+            of_part = samples.setdefault(name, {}).setdefault(population, {})
+            of_part[statistic] = stored[key].astype(np.float64)
+    return samples
 
 
 def all_distances(samples: list[Sample]) -> NDArray[np.float64]:
@@ -154,10 +164,19 @@ def main() -> None:
             )
             for drive in DRIVES
         }
-        comparisons = [(p, s) for p in samples["own"][0] for s in STATISTICS]
-        own, other = ([[r[p][s] for r in samples[d]] for p, s in comparisons] for d in DRIVES)
-        between = dict(zip(comparisons, pool.map(all_distances, own), strict=True))
-        paired = dict(zip(comparisons, pool.map(own_distances, own, other), strict=True))
+        comparisons = [(p, s) for p in samples["own"][0]["whole"] for s in STATISTICS]
+        own, other, first, last = (
+            [[run[name][p][s] for run in samples[drive]] for p, s in comparisons]
+            for drive, name in (*((d, "whole") for d in DRIVES), ("own", "first"), ("own", "last"))
+        )
+        between, early = (
+            dict(zip(comparisons, pool.map(all_distances, values), strict=True))
+            for values in (own, first)
+        )
+        paired, drift = (
+            dict(zip(comparisons, pool.map(own_distances, *pair), strict=True))
+            for pair in ((own, other), (first, last))
+        )
     print("distance with other drive over distance between realizations")
     for statistic in STATISTICS:
         ratios = [
@@ -170,15 +189,18 @@ def main() -> None:
     found: dict[tuple[str, int], Shares] = {}
     print(f"{'candidate':14}{'seeds':>6}{'deviates':>23}{'inconclusive':>14}{'pass':>8}")
     for n_seeds in (s for s in SEEDS if 2 * s <= n):
-        verdicts: dict[str, list[str]] = {name: [] for name in CANDIDATES}
+        verdicts: dict[str, list[str]] = {name: [] for name in (*CANDIDATES, "last quarter")}
         for _ in range(arguments.studies):
             drawn = rng.permutation(n)
             reference, candidate = drawn[:n_seeds], drawn[n_seeds : 2 * n_seeds]
             inside = {c: between[c][np.ix_(reference, reference)] for c in comparisons}
             across = {c: between[c][reference, candidate] for c in comparisons}
-            own = {c: paired[c][reference] for c in comparisons}
+            same = {c: paired[c][reference] for c in comparisons}
             verdicts["other seeds"].append(judge_distances(across, inside).verdict)
-            verdicts["other drive"].append(judge_distances(own, inside).verdict)
+            verdicts["other drive"].append(judge_distances(same, inside).verdict)
+            inside = {c: early[c][np.ix_(reference, reference)] for c in comparisons}
+            later = {c: drift[c][reference] for c in comparisons}
+            verdicts["last quarter"].append(judge_distances(later, inside).verdict)
         for name, of_name in verdicts.items():
             found[name, n_seeds] = Shares.of(of_name)
             print(f"{name:14}{n_seeds:6}{found[name, n_seeds]}", flush=True)
