@@ -338,7 +338,7 @@ def part_picture(
     with style():
         canvas = Canvas(grid.width, grid.height)
         canvas.text(
-            *(6, 14, f"KS distance, {lower(TITLES[statistic])}, by model time (s)"),
+            *(6, 14, f"KS distance, {lower(TITLES[statistic])}, by time (s)"),
             weight="bold",
             size=9,
         )
