@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from portability.adequacy import QUARTER, Evidence
+from portability.precision import Scheme
 from portability.reports import drawing, figures, theory_figures
 from portability.reports.drawing import Picture
 from portability.reports.figures import Curve
@@ -142,13 +143,17 @@ def theory(
         if entry.get("scores") and entry["format"] in errors
     ]
     means = theory_figures.epsilon_pictures(errors)
-    bins = sorted({int(match[2]) for name in errors if (match := SWEPT.fullmatch(name))})
+    formats: list[tuple[Scheme, int]] = [
+        ("naive" if match[1] == "naive" else "moments", int(match[2]))
+        for name in errors
+        if (match := SWEPT.fullmatch(name))
+    ]
     return {
         "rows": rows,
         # of the same formats, one above the other
         "distances": figures.population_mean_pictures(baseline, scores) if means else [],
         "means": means,
-        "spread": theory_figures.spread_pictures(bins) if bins else [],
+        "spread": theory_figures.spread_pictures(formats) if formats else [],
         "matrices": [theory_figures.epsilon_matrix_picture(*found) for found in errors.items()],
     }
 

@@ -11,7 +11,14 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 
-from portability.precision import discretised_sd, first_root, sd_ratio
+from portability.precision import (
+    NAIVE_HALF_WIDTH,
+    Scheme,
+    discretised_sd,
+    first_root,
+    half_width,
+    sd_ratio,
+)
 from portability.reports.drawing import (
     BLUE,
     GREEN,
@@ -42,13 +49,16 @@ SPREAD_BINS = (1, 2, 3, 4, 5, 6, 7, 8, 12, 16, 24, 32, 48, 64)
 HALF_WIDTHS = np.linspace(0.25, 8.0, 156)
 
 
-def spread_pictures(bins: Sequence[int]) -> list[Picture]:
-    """Standard deviation of normal weights that are held in ``bins`` values, relative to before.
+def spread_pictures(formats: Sequence[tuple[Scheme, int]]) -> list[Picture]:
+    """Standard deviation of normal weights that formats hold in few values, relative to before.
 
-    First with the values placed naively, by their number, filled for ``bins``; then for each of up to
-    six numbers of values by the half-width of the interval that they cover, where the curves cross 1
-    at the width that preserves the moments (Dasbach et al. 2021, figure 1).
+    ``formats`` are scheme and number of values. First with the values placed naively, by their number,
+    filled where a format does so; then for each of up to six numbers of values by the half-width of
+    the interval that they cover, where the curves cross 1 at the width that preserves the moments
+    (Dasbach et al. 2021, figure 1).
     """
+    bins = sorted({n for _, n in formats})
+    naive = {n for scheme, n in formats if half_width(scheme, n) == NAIVE_HALF_WIDTH}
     few = sorted({n for n in bins if n > 1})[:6]
     with style():
         by_bins, axes = _spread_canvas("Spread of weights, values placed naively")
@@ -56,7 +66,7 @@ def spread_pictures(bins: Sequence[int]) -> list[Picture]:
         ratios = [sd_ratio("naive", n) for n in shown]
         axes.plot(shown, ratios, color=BLUE, lw=1.1)
         for n, ratio in zip(shown, ratios, strict=True):
-            face = BLUE if n in bins else "white"
+            face = BLUE if n in naive else "white"
             axes.plot([n], [ratio], "o", ms=4.6, mec=BLUE, mfc=face, mew=1.1)
         axes.set_xscale("log", base=2)
         powers = range(0, math.ceil(math.log2(shown[-1])) + 1, 1 if shown[-1] <= 64 else 4)

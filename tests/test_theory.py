@@ -759,12 +759,17 @@ def test_drawing_of_errors_by_projection():
 
 
 def test_drawing_of_the_spread_of_weights():
-    by_bins, by_width = spread_pictures([1, 2, 3, 65536])
+    formats = [("moments", 1), ("naive", 2), ("moments", 3), ("naive", 65536)]
+    by_bins, by_width = spread_pictures(formats)
     # the published zigzag, and 65,536 values on the same axis
     assert "0.00 with 1, 2.50 with 2, 1.03 with 3, 1.31 with 4" in by_bins.alt
     assert ">2¹⁶<" in by_bins.svg.decode()
     assert ">65536<" in by_width.svg.decode()
-    assert len(spread_pictures([1])) == 1  # a single value has no interval that keeps a spread
+    filled = by_bins.svg.decode().count("fill: #0072b2; stroke")
+    assert filled == 3  # 3 values that keep the moments are not placed naively, 1 value is
+    assert (
+        len(spread_pictures([("naive", 1)])) == 1
+    )  # a single value has no interval that keeps a spread
 
 
 def test_report_shows_prediction_beside_simulation(tmp_path):
