@@ -9,7 +9,6 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.patches import Rectangle
 
 from portability.precision import (
     NAIVE_HALF_WIDTH,
@@ -189,10 +188,12 @@ def epsilon_matrix_picture(name: str, entries: Sequence[Mapping[str, Any]]) -> P
             top = 46 + row * (panel_height + 22 + margin)
             canvas.text(left, top - 5, label, size=8.5)
             axes = canvas.axes(left, top, panel_width, panel_height)
+            cells = np.zeros((len(targets), len(sources), 4))  # transparent where nothing projects
             for target, source, value in _largest_errors(entries, measure):
-                place = (sources.index(source), targets.index(target))
-                colour = colours(norm(value)) if value > 0 else "#eeeeee"
-                axes.add_patch(Rectangle(place, 1, 1, color=colour, lw=0))
+                cells[targets.index(target), sources.index(source)] = (
+                    colours(norm(value)) if value > 0 else mpl.colors.to_rgba("#eeeeee")
+                )
+            axes.pcolormesh(cells)
             axes.set_xlim(0, len(sources))
             axes.set_ylim(len(targets), 0)
             axes.set_xticks(
