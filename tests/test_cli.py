@@ -416,11 +416,16 @@ def build(sim, drive=0.0):
 """
 
 
-@pytest.mark.parametrize("seeds", ["[1]", "[1, 2]", "[1, 2, 3]"])
+@pytest.mark.parametrize("seeds", ["[1]", "[1, 2, 3]"])
 def test_poor_data_are_told_in_words_and_give_no_nan(
     folder: Path, command: Command, seeds: str
 ) -> None:
-    write_study(folder, ("[1, 2, 3]", seeds), ("duration = 40.0", "duration = 600.0"))
+    # spikes are what counts here, and the emulator is there at once
+    write_study(
+        folder,
+        *(("[1, 2, 3]", seeds), ("duration = 40.0", "duration = 600.0")),
+        (f'backend = "{BACKEND}"', 'backend = "emulator"'),
+    )
     (folder / "model.py").write_text(POOR_MODEL)
     ended = command("run", "study.toml")
     out = folder / "results" / "tiny"
