@@ -39,7 +39,8 @@ Combination = tuple[str, str]
 class Results:
     """What ``results.json`` holds, and the samples behind it.
 
-    ``samples`` has every successful run by combination and seed, ``spikes`` one run of each.
+    ``samples`` has every successful run by combination and seed, ``spikes`` one run of each, and
+    ``evidence`` what else the report draws.
     """
 
     content: dict[str, Any]
@@ -89,7 +90,11 @@ def assemble(
         single = study.number_format(combination[1]).bins == 1
         _add_evidence(
             evidence,
-            *(combination, outcome.run.seed, spikes, of_seed[outcome.run.seed], simulation),
+            combination,
+            outcome.run.seed,
+            spikes,
+            of_seed[outcome.run.seed],
+            simulation,
             noise=single or combination == reference,
             last=combination == reference,
         )
@@ -97,18 +102,17 @@ def assemble(
 
     progress("judging")
     populations = [p.label for p in plan.network.recorded]
-    baseline = validation.baseline_distances(samples[reference]) if samples[reference] else {}
-    noise = evidence.noise.get(reference, {}).get(1.0, {})
-    null_scores = adequacy.null_scores(samples[reference], noise, baseline) if noise else []
-    drift = (
-        validation.judge(evidence.parts[reference][adequacy.QUARTER], evidence.last).scores
-        if evidence.last
-        else []
-    )
     baselines = {
         fraction: validation.baseline_distances(of_part)
         for fraction, of_part in evidence.parts.get(reference, {}).items()
     }
+    baseline = baselines.get(1.0, {})
+    noise = evidence.noise.get(reference, {}).get(1.0, {})
+    null_scores = adequacy.null_scores(samples[reference], noise, baseline) if noise else []
+    drift: list[validation.Score] = []
+    if evidence.last:
+        first = evidence.parts[reference][adequacy.QUARTER]
+        drift = validation.judge(first, evidence.last, baselines[adequacy.QUARTER]).scores
 
     predictions = prediction.of_study(
         plan, _measured_rates(samples[reference], simulation.duration)

@@ -337,11 +337,8 @@ def part_picture(
     grid = Grid(len(populations), panel_height=82, row_height=134)
     with style():
         canvas = Canvas(grid.width, grid.height)
-        canvas.text(
-            *(6, 14, f"KS distance, {lower(TITLES[statistic])}, by time (s)"),
-            weight="bold",
-            size=9,
-        )
+        title = f"KS distance, {lower(TITLES[statistic])}, by time (s)"
+        canvas.text(6, 14, title, weight="bold", size=9)
         for index, population in enumerate(populations):
             left, top, width, height = grid.place(index, 40)
             axes = canvas.axes(left, top, width, height)
@@ -413,10 +410,7 @@ def _population_mean_picture(
                 if paired.size:
                     mean, sd = float(paired.mean()), float(paired.std())
                     axes.errorbar(
-                        *([place], [mean], [sd], None, marker),
-                        color=colour,
-                        ms=5,
-                        elinewidth=0.9,
+                        [place], [mean], [sd], fmt=marker, color=colour, ms=5, elinewidth=0.9
                     )
                     upper = max(upper, mean + sd)
         axes.set_xlim(-0.55, 2.55)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -119,13 +120,13 @@ def _drawings(context: Mapping[str, Any]) -> dict[str, Picture]:
         ),
     ]
     files: dict[str, Picture] = {}
+    count_of: Counter[str] = Counter()
     for section, pictures in groups:
         for picture in pictures:
             stem = re.sub(r"[^\w.@]+", "-", f"{section} {picture.name}".lower()).strip("-")
-            same = sum(
-                re.fullmatch(rf"{re.escape(stem)}(-\d+)?\.svg", name) is not None for name in files
-            )
-            files[f"{stem}-{same + 1}.svg" if same else f"{stem}.svg"] = picture
+            count_of[stem] += 1
+            number = f"-{count_of[stem]}" if count_of[stem] > 1 else ""
+            files[f"{stem}{number}.svg"] = picture
     return files
 
 

@@ -19,14 +19,13 @@ Key = tuple[str, str]
 
 SWEEP_BINS = 3  # a curve through fewer points says nothing
 COARSEST = (drawing.BLUE, drawing.YELLOW)  # of the two coarsest formats of a sweep
+SWEPT = re.compile(r"(naive|moments)-([1-9]\d*)(/.*)?")
+"""Scheme, number of values and state of a format whose weights are discretised."""
+EXPECTATIONS = {"pass": "passes", "deviates": "deviates", "open": "too close to call", None: DASH}
 
 
 def key_of(entry: Mapping[str, Any]) -> Key:
     return entry["backend"], entry["format"]
-
-
-SWEPT = re.compile(r"(naive|moments)-([1-9]\d*)(/.*)?")
-"""Scheme, number of values and state of a format whose weights are discretised."""
 
 
 def sweeps(
@@ -104,9 +103,6 @@ def sweeps(
     return sweeps
 
 
-EXPECTATIONS = {"pass": "passes", "deviates": "deviates", "open": "too close to call", None: DASH}
-
-
 def theory(
     baseline: Sequence[figures.Score], candidates: Sequence[Mapping[str, Any]]
 ) -> dict[str, Any]:
@@ -137,10 +133,10 @@ def theory(
         if prediction.get("epsilon"):
             # what a format does to weights is the same on every backend
             errors.setdefault(entry["format"], prediction["epsilon"])
+    scored = [e for e in candidates if e.get("scores") and e["format"] in errors]
+    alike = len({e["format"] for e in scored}) < len(scored)  # on several backends
     scores = [
-        (entry["format"], entry["scores"])
-        for entry in candidates
-        if entry.get("scores") and entry["format"] in errors
+        (f"{e['backend']} {e['format']}" if alike else e["format"], e["scores"]) for e in scored
     ]
     means = theory_figures.epsilon_pictures(errors)
     formats: list[tuple[Scheme, int]] = [
@@ -150,7 +146,6 @@ def theory(
     ]
     return {
         "rows": rows,
-        # of the same formats, one above the other
         "distances": figures.population_mean_pictures(baseline, scores) if means else [],
         "means": means,
         "spread": theory_figures.spread_pictures(formats) if formats else [],
@@ -230,11 +225,9 @@ def durations(
     earlier = [fraction for fraction in sorted(parts) if fraction < 1.0]
     if not earlier:
         return {}
-    shades = [drawing.INK, *figures.PART_SHADES[-len(earlier) :][::-1]]
-    curves = [
-        Curve(parts[fraction], colour)
-        for fraction, colour in zip([1.0, *earlier[::-1]], shades, strict=True)
-    ]
+    shades = dict(zip(earlier, figures.PART_SHADES[-len(earlier) :], strict=True))
+    shades = {1.0: drawing.INK, **dict(reversed(shades.items()))}
+    curves = [Curve(parts[fraction], colour) for fraction, colour in shades.items()]
     converging = distributions(labels, curves, "of the reference's first parts", earlier[0] * whole)
     drift: list[Picture] = []
     if evidence.last:
@@ -244,10 +237,7 @@ def durations(
         drift = distributions(labels, quarters, title, QUARTER * whole, scores)
     followed = _followed([c for c in results["candidates"] if len(c.get("parts") or ()) > 1])
     return {
-        "shades": [
-            (colour, fraction * whole)
-            for fraction, colour in zip([1.0, *earlier[::-1]], shades, strict=True)
-        ],
+        "shades": [(colour, fraction * whole) for fraction, colour in shades.items()],
         "converging": converging,
         "quarter": QUARTER * whole,
         "drift": drift,

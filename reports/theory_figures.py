@@ -58,7 +58,7 @@ def spread_pictures(formats: Sequence[tuple[Scheme, int]]) -> list[Picture]:
     """
     bins = sorted({n for _, n in formats})
     naive = {n for scheme, n in formats if half_width(scheme, n) == NAIVE_HALF_WIDTH}
-    few = sorted({n for n in bins if n > 1})[:6]
+    few = [n for n in bins if n > 1][:6]
     with style():
         by_bins, axes = _spread_canvas("Spread of weights, values placed naively")
         shown = sorted({*SPREAD_BINS, *bins})

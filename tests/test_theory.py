@@ -799,6 +799,11 @@ def test_report_shows_prediction_beside_simulation(tmp_path):
     predicted["scores"] = outside["scores"]
     write_report(tmp_path / "report.html", results, statistics, spikes)
     assert "Spread of discretised weights" in (tmp_path / "report.html").read_text()
+    # the same format on two backends is told apart
+    outside["prediction"], outside["format"] = predicted["prediction"], "naive-2"
+    outside["backend"] = "emulator"
+    write_report(tmp_path / "report.html", results, statistics, spikes)
+    assert "brian2 naive-2, emulator naive-2" in (tmp_path / "report.html").read_text()
     for entry in results["candidates"]:
         entry.pop("prediction", None)
     write_report(tmp_path / "report.html", results, statistics, spikes)
