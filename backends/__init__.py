@@ -7,10 +7,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, cast
 
-from portability.network import Network
-from portability.precision import NumberFormat
-from portability.realization import Realization, Synapses
-from portability.spikes import SpikeData
+from pynn_portability.formats.number_format import NumberFormat
+from pynn_portability.model.network import Network
+from pynn_portability.realize.realization import Realization, Synapses
+from pynn_portability.spikes.data import SpikeData
 
 NAMES = ("nest", "brian2", "emulator", "spinnaker")
 
@@ -97,4 +97,4 @@ class Backend(Protocol):
 
 def load(name: str) -> Backend:
     """The backend module called ``name``; its simulator is imported only when it is used."""
-    return cast(Backend, importlib.import_module(f"portability.backends.{name}"))
+    return cast(Backend, importlib.import_module(f"pynn_portability.backends.{name}"))

@@ -63,12 +63,12 @@ import pyNN.connectors
 from numpy.typing import NDArray
 from scipy.special import exprel
 
-from portability.backends import Estimate, Observations, Option
-from portability.errors import RequestError
-from portability.network import Network, PoissonDrive, Projection
-from portability.precision import FixedPoint, NumberFormat
-from portability.realization import Realization, Synapses
-from portability.spikes import PopulationSpikes, SpikeData
+from pynn_portability.backends import Estimate, Observations, Option
+from pynn_portability.errors import RequestError
+from pynn_portability.formats.number_format import FixedPoint, NumberFormat
+from pynn_portability.model.network import Network, PoissonDrive, Projection
+from pynn_portability.realize.realization import Realization, Synapses
+from pynn_portability.spikes.data import PopulationSpikes, SpikeData
 
 OPTIONS = {
     "codegen": Option(

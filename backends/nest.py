@@ -40,12 +40,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from portability.backends import Estimate, Observations, Option
-from portability.errors import RequestError
-from portability.network import Network, Population
-from portability.precision import NumberFormat
-from portability.realization import Realization, Synapses
-from portability.spikes import PopulationSpikes, SpikeData
+from pynn_portability.backends import Estimate, Observations, Option
+from pynn_portability.errors import RequestError
+from pynn_portability.formats.number_format import NumberFormat
+from pynn_portability.model.network import Network, Population
+from pynn_portability.realize.realization import Realization, Synapses
+from pynn_portability.spikes.data import PopulationSpikes, SpikeData
 
 OPTIONS = {
     "threads": Option(

@@ -4,7 +4,7 @@
 ``spalloc_server`` or ``remote_spinnaker_url`` in ``.spynnaker.cfg``, found and used as sPyNNaker does.
 (A ``spynnaker.cfg`` in the working directory is not read, since every run has a working directory of
 its own.) `dry_run` maps a network to sPyNNaker's virtual machine, which simulates nothing but tells
-what the machine would hold; `portability.deployment` makes a sheet of it.
+what the machine would hold; `pynn_portability.spinnaker.deployment` makes a sheet of it.
 
 How a realization is lowered:
 
@@ -47,9 +47,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from portability.backends import Estimate, Observations, Option
-from portability.errors import RequestError
-from portability.network import (
+from pynn_portability.backends import Estimate, Observations, Option
+from pynn_portability.errors import RequestError
+from pynn_portability.formats.number_format import NumberFormat, SpinnakerArithmetic
+from pynn_portability.model.network import (
     AllToAll,
     Distribution,
     FixedNumberPost,
@@ -64,9 +65,8 @@ from portability.network import (
     Receptor,
     Value,
 )
-from portability.precision import NumberFormat, SpinnakerArithmetic
-from portability.realization import Realization, Synapses
-from portability.spikes import PopulationSpikes, SpikeData
+from pynn_portability.realize.realization import Realization, Synapses
+from pynn_portability.spikes.data import PopulationSpikes, SpikeData
 
 OPTIONS = {
     "neurons_per_core": Option(

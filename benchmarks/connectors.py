@@ -30,10 +30,10 @@ print(json.dumps({"seconds": seconds, "us per synapse": seconds / n * 1e6}))
 
 OURS = """
 import json, sys, time
-from portability import backends
-from portability.capture import capture
-from portability.precision import number_format
-from portability.realization import Realization
+from pynn_portability import backends
+from pynn_portability.model.scripts import capture
+from pynn_portability.formats.number_format import number_format
+from pynn_portability.realize.realization import Realization
 
 n, backend = int(sys.argv[1]), sys.argv[2]
 

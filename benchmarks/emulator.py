@@ -15,11 +15,11 @@ SIMULATE = """
 import json, sys, time
 from dataclasses import replace
 from pathlib import Path
-from portability import backends
-from portability.capture import capture, load_model
-from portability.precision import number_format
-from portability.realization import Realization
-from portability.worker import peak_memory
+from pynn_portability import backends
+from pynn_portability.model.scripts import capture, load_model
+from pynn_portability.formats.number_format import number_format
+from pynn_portability.realize.realization import Realization
+from pynn_portability.run.worker import peak_memory
 
 name, scale, seconds, threads, text = sys.argv[1], *map(float, sys.argv[2:5]), sys.argv[5]
 backend = backends.load(name)

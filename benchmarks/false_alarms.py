@@ -34,13 +34,19 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import binomtest
 
-from portability.adequacy import QUARTER, part
-from portability.backends import emulator
-from portability.capture import capture, load_model
-from portability.precision import number_format
-from portability.realization import Realization
-from portability.statistics import STATISTICS, Sample, Statistics, ks_distance, statistics
-from portability.validation import judge_distances
+from pynn_portability.backends import emulator
+from pynn_portability.formats.number_format import number_format
+from pynn_portability.judge.adequacy import QUARTER, part
+from pynn_portability.judge.statistics import (
+    STATISTICS,
+    Sample,
+    Statistics,
+    ks_distance,
+    statistics,
+)
+from pynn_portability.judge.verdict import judge_distances
+from pynn_portability.model.scripts import capture, load_model
+from pynn_portability.realize.realization import Realization
 
 WARMUP = 500.0
 SEEDS = (4, 5, 6, 8, 10, 15, 20)

@@ -38,10 +38,10 @@ print(json.dumps({
 OURS = """
 import json, resource, sys, time
 from pathlib import Path
-from portability import backends
-from portability.capture import capture, load_model
-from portability.precision import number_format
-from portability.realization import Realization
+from pynn_portability import backends
+from pynn_portability.model.scripts import capture, load_model
+from pynn_portability.formats.number_format import number_format
+from pynn_portability.realize.realization import Realization
 import nest, pyNN.nest
 
 scale, seconds, threads = float(sys.argv[1]), float(sys.argv[2]), int(sys.argv[3])

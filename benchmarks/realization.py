@@ -11,8 +11,8 @@ SAMPLE = """
 import json, resource, sys, time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from portability.capture import capture, load_model
-from portability.realization import CHUNK_SIZE, Realization
+from pynn_portability.model.scripts import capture, load_model
+from pynn_portability.realize.realization import CHUNK_SIZE, Realization
 
 scale, threads = float(sys.argv[1]), int(sys.argv[2])
 network = capture(load_model("microcircuit", Path()), {"scale": scale}, 0.1)

@@ -15,12 +15,13 @@ from pathlib import Path
 
 import numpy as np
 
-from portability import backends, prediction
-from portability.capture import capture, load_model
-from portability.precision import number_format
-from portability.realization import Realization
-from portability.statistics import statistics
-from portability.validation import judge
+from pynn_portability import backends
+from pynn_portability.formats.number_format import number_format
+from pynn_portability.judge.statistics import statistics
+from pynn_portability.judge.verdict import judge
+from pynn_portability.model.scripts import capture, load_model
+from pynn_portability.predict import prediction
+from pynn_portability.realize.realization import Realization
 
 WARMUP, TIMESTEP = 500.0, 0.1  # ms
 FORMATS = {

@@ -7,7 +7,7 @@ cortical microcircuit at scale 0.1, observed for 10 s. A realization gives every
 irregularity and a loading on common input, and shifts all of them together by some amount per
 population; a run adds the noise of finite observation: Poisson spike counts, a spread of the
 coefficient of variation that falls with the number of intervals, a spread of correlation
-coefficients that falls with the number of bins. ``portability.validation.judge`` judges it.
+coefficients that falls with the number of bins. ``pynn_portability.judge.verdict.judge`` judges it.
 
 Prints, for each scenario and number of seeds, the share of studies with each verdict, that of
 ``deviates`` with its 95 % Clopper-Pearson interval, and the geometric mean of the ratios of the
@@ -23,8 +23,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import binomtest
 
-from portability.statistics import Statistics
-from portability.validation import Judgement, judge
+from pynn_portability.judge.statistics import Statistics
+from pynn_portability.judge.verdict import Judgement, judge
 
 LABELS = ("L23E", "L23I", "L4E", "L4I", "L5E", "L5I", "L6E", "L6I")
 SIZES = (2068, 583, 2192, 548, 485, 106, 1440, 295)

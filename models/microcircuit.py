@@ -5,7 +5,7 @@ excitatory (E) and an inhibitory (I) population in each of the layers 2/3, 4, 5 
 makes the populations and projections on any PyNN simulator::
 
     import pyNN.nest as sim
-    from portability.models import microcircuit
+    from pynn_portability.models import microcircuit
 
     sim.setup(timestep=0.1, spike_precision="on_grid")
     populations = microcircuit.build(sim, scale=0.01)

@@ -18,7 +18,7 @@ from typing import Annotated, Any
 
 import typer
 
-from portability import terminal
+from pynn_portability import terminal
 
 DEFECT = (
     70  # a defect of the program (EX_SOFTWARE); Python's 1 would claim that a candidate deviates
@@ -67,7 +67,7 @@ def main() -> None:
 @contextmanager
 def _explained() -> Iterator[None]:
     """End with one sentence and the exit code that belongs to it."""
-    from portability.errors import RequestError
+    from pynn_portability.errors import RequestError
 
     try:
         yield
@@ -122,9 +122,10 @@ def run(
     with _explained():
         from rich.console import Console
 
-        from portability import execution, results
-        from portability.store import Store
-        from portability.study import load_study
+        from pynn_portability.results import assembling as results
+        from pynn_portability.run import execution
+        from pynn_portability.run.store import Store
+        from pynn_portability.run.study import load_study
 
         plan = execution.plan(load_study(study_file))
         store = Store(out or Path("results") / plan.study.name)
@@ -154,9 +155,10 @@ def report(
     with _explained():
         from rich.console import Console
 
-        from portability import execution, results
-        from portability.store import Store
-        from portability.study import load_study
+        from pynn_portability.results import assembling as results
+        from pynn_portability.run import execution
+        from pynn_portability.run.store import Store
+        from pynn_portability.run.study import load_study
 
         plan = execution.plan(load_study(study_file))
         store = Store(out or Path("results") / plan.study.name)
@@ -181,9 +183,10 @@ def selftest(
     with _explained():
         from rich.console import Console
 
-        from portability import execution, selftest
-        from portability.store import Store
-        from portability.study import load_study
+        from pynn_portability.probe import selftest
+        from pynn_portability.run import execution
+        from pynn_portability.run.store import Store
+        from pynn_portability.run.study import load_study
 
         plan = execution.plan(load_study(study_file))
         store = Store(out or Path("results") / plan.study.name)
@@ -205,9 +208,9 @@ def validate(
 ) -> None:
     """Check study files, their models, and that everything they ask for is here."""
     with _explained():
-        from portability import execution
-        from portability.errors import RequestError
-        from portability.study import load_study
+        from pynn_portability.errors import RequestError
+        from pynn_portability.run import execution
+        from pynn_portability.run.study import load_study
 
         wrong = False
         for study_file in study_files:
@@ -228,8 +231,8 @@ def validate(
 def describe(study_file: StudyFile, as_json: Json = False) -> None:
     """Show populations, projections, runs and estimates of a study, without running it."""
     with _explained():
-        from portability import execution
-        from portability.study import load_study
+        from pynn_portability.run import execution
+        from pynn_portability.run.study import load_study
 
         description = execution.describe(execution.plan(load_study(study_file)))
         if as_json:
@@ -244,9 +247,10 @@ def predict(study_file: StudyFile, as_json: Json = False) -> None:
     with _explained():
         from rich.console import Console
 
-        from portability import execution, prediction
-        from portability.errors import RequestError
-        from portability.study import load_study
+        from pynn_portability.errors import RequestError
+        from pynn_portability.predict import prediction
+        from pynn_portability.run import execution
+        from pynn_portability.run.study import load_study
 
         plan = execution.plan(load_study(study_file))
         if not plan.study.candidate:
@@ -290,12 +294,13 @@ def recommend(
     with _explained():
         from rich.console import Console
 
-        from portability import execution, recommendation
-        from portability.backends import NAMES
-        from portability.errors import RequestError
-        from portability.store import Store
-        from portability.study import load_study
-        from portability.tables import choices
+        from pynn_portability.backends import NAMES
+        from pynn_portability.errors import RequestError
+        from pynn_portability.predict import recommendation
+        from pynn_portability.run import execution
+        from pynn_portability.run.store import Store
+        from pynn_portability.run.study import load_study
+        from pynn_portability.tables import choices
 
         allowed = (*recommendation.SCHEMES, "both")
         if scheme not in allowed:
@@ -336,8 +341,9 @@ def map_network(
     with _explained():
         from rich.console import Console
 
-        from portability import deployment, execution
-        from portability.study import load_study
+        from pynn_portability.run import execution
+        from pynn_portability.run.study import load_study
+        from pynn_portability.spinnaker import deployment
 
         study = load_study(study_file)
         folder = out or Path("results") / study.name
@@ -366,7 +372,8 @@ def conformance(
     with _explained():
         from rich.console import Console
 
-        from portability import conformance, execution
+        from pynn_portability.probe import conformance
+        from pynn_portability.run import execution
 
         with execution.progress_display(Console(stderr=True)) as progress:
             line = progress.add_task(backend, total=1.0, phase="starting")
@@ -391,7 +398,7 @@ def conformance(
 def list_names(as_json: Json = False) -> None:
     """List models with their parameters, backends with their versions, and number formats."""
     with _explained():
-        from portability.study import inventory
+        from pynn_portability.run.study import inventory
 
         names = inventory()
         if as_json:

@@ -15,7 +15,7 @@ from typing import TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from portability.errors import RequestError
+from pynn_portability.errors import RequestError
 
 if sys.version_info >= (3, 11):
     import tomllib

@@ -12,7 +12,8 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
-from portability.reports.drawing import (
+from pynn_portability.judge.statistics import Sample, Statistics, histogram_edges
+from pynn_portability.reports.drawing import (
     BAND,
     BLUE,
     GREY,
@@ -30,8 +31,7 @@ from portability.reports.drawing import (
     style,
     ticks,
 )
-from portability.spikes import SpikeData
-from portability.statistics import Sample, Statistics, histogram_edges
+from pynn_portability.spikes.data import SpikeData
 
 Score = Mapping[str, Any]
 """An entry of ``scores`` or ``baseline`` in results.json."""

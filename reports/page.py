@@ -11,13 +11,14 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from portability.adequacy import Evidence
-from portability.files import replacing
-from portability.reports import drawing, figures, sections
-from portability.reports.drawing import Picture, finite
-from portability.reports.figures import Curve
-from portability.reports.sections import COARSEST, Key, key_of
-from portability.reports.text import (
+from pynn_portability.files import replacing
+from pynn_portability.judge.adequacy import Evidence
+from pynn_portability.judge.statistics import STATISTICS, Statistics
+from pynn_portability.reports import drawing, figures, sections
+from pynn_portability.reports.drawing import Picture, finite
+from pynn_portability.reports.figures import Curve
+from pynn_portability.reports.sections import COARSEST, Key, key_of
+from pynn_portability.reports.text import (
     DASH,
     count,
     duration,
@@ -28,8 +29,7 @@ from portability.reports.text import (
     significant,
     value,
 )
-from portability.spikes import SpikeData
-from portability.statistics import STATISTICS, Statistics
+from pynn_portability.spikes.data import SpikeData
 
 VERDICTS = {
     "pass": ("✓", "passes"),
@@ -274,7 +274,7 @@ def _resolution(reference: Mapping[str, Any]) -> str:
 def _adequacy(
     labels: Sequence[str], reference: Mapping[str, Any], entries: Sequence[Mapping[str, Any]]
 ) -> list[dict[str, Any]]:
-    """By population, what the data can show: see `portability.adequacy`."""
+    """By population, what the data can show: see `pynn_portability.judge.adequacy`."""
     noticed = reference.get("noticed_rate_changes") or {}
     if not noticed:
         return []

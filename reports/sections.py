@@ -6,13 +6,13 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from portability.adequacy import QUARTER, Evidence
-from portability.precision import Scheme
-from portability.reports import drawing, figures, theory_figures
-from portability.reports.drawing import Picture
-from portability.reports.figures import Curve
-from portability.reports.text import DASH, duration
-from portability.statistics import STATISTICS, Statistics
+from pynn_portability.formats.number_format import Scheme
+from pynn_portability.judge.adequacy import QUARTER, Evidence
+from pynn_portability.judge.statistics import STATISTICS, Statistics
+from pynn_portability.reports import drawing, figures, theory_figures
+from pynn_portability.reports.drawing import Picture
+from pynn_portability.reports.figures import Curve
+from pynn_portability.reports.text import DASH, duration
 
 Key = tuple[str, str]
 """(backend, number format)."""

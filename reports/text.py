@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
-from portability.reports.drawing import finite
+from pynn_portability.reports.drawing import finite
 
 DASH = "–"  # noqa: RUF001 - the typographic sign for "nothing here"
 

@@ -10,7 +10,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 
-from portability.precision import (
+from pynn_portability.formats.number_format import (
     NAIVE_HALF_WIDTH,
     Scheme,
     discretised_sd,
@@ -18,7 +18,7 @@ from portability.precision import (
     half_width,
     sd_ratio,
 )
-from portability.reports.drawing import (
+from pynn_portability.reports.drawing import (
     BLUE,
     GREEN,
     GREY,

@@ -14,10 +14,10 @@ import numpy as np
 import scipy.linalg
 from numpy.typing import NDArray
 
-from portability import backends
-from portability.network import Network, Population, Projection, Receptor
-from portability.precision import number_format
-from portability.probes import (  # noqa: F401 - tests find all that networks are made of here
+from pynn_portability import backends
+from pynn_portability.formats.number_format import number_format
+from pynn_portability.model.network import Network, Population, Projection, Receptor
+from pynn_portability.probe.probes import (  # noqa: F401 - tests find all that networks are made of here
     CURRENT_BASED,
     cells,
     connection,
@@ -25,8 +25,8 @@ from portability.probes import (  # noqa: F401 - tests find all that networks ar
     sources,
     steps,
 )
-from portability.realization import Realization, Synapses
-from portability.spikes import PopulationSpikes, SpikeData
+from pynn_portability.realize.realization import Realization, Synapses
+from pynn_portability.spikes.data import PopulationSpikes, SpikeData
 
 FloatArray = NDArray[np.float64]
 Spikes = list[tuple[int, int]]

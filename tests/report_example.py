@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from scipy.stats import ks_2samp
 
-from portability.spikes import PopulationSpikes, SpikeData
+from pynn_portability.spikes.data import PopulationSpikes, SpikeData
 
 SIZES = {
     "L23E": 2068, "L23I": 583, "L4E": 2191, "L4I": 547,

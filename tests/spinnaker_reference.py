@@ -18,7 +18,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from portability.network import (
+from pynn_portability.formats.number_format import number_format
+from pynn_portability.model.network import (
     AllToAll,
     Connector,
     Distribution,
@@ -35,8 +36,7 @@ from portability.network import (
     Receptor,
     Value,
 )
-from portability.precision import number_format
-from portability.realization import Realization, Synapses
+from pynn_portability.realize.realization import Realization, Synapses
 
 PARAMETERS = {
     "v_rest": -65.0,

@@ -9,7 +9,7 @@ import quantities as pq
 from elephant.spike_train_surrogates import randomise_spikes
 from scipy import stats
 
-from portability.adequacy import (
+from pynn_portability.judge.adequacy import (
     drift_warnings,
     fractions,
     noticed_rate_changes,
@@ -19,9 +19,9 @@ from portability.adequacy import (
     sparse_neurons,
     warnings,
 )
-from portability.spikes import PopulationSpikes, SpikeData
-from portability.statistics import Statistics, statistics
-from portability.validation import judge
+from pynn_portability.judge.statistics import Statistics, statistics
+from pynn_portability.judge.verdict import judge
+from pynn_portability.spikes.data import PopulationSpikes, SpikeData
 
 STEP = 0.1
 WARMUP = 100.0

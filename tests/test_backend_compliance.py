@@ -1,6 +1,6 @@
 """Rules that every backend follows, one test each, run on each backend that is installed.
 
-A backend takes part by its name in `portability.backends.NAMES`; a SpiNNaker board has rules of its
+A backend takes part by its name in `pynn_portability.backends.NAMES`; a SpiNNaker board has rules of its
 own (test_spinnaker.py). What is expected comes from closed-form solutions or from
 `compliance.reference_spikes`, never from another backend.
 
@@ -38,9 +38,10 @@ from compliance import (
     steps_to_threshold,
 )
 
-from portability import backends
-from portability.errors import RequestError
-from portability.network import (
+from pynn_portability import backends
+from pynn_portability.errors import RequestError
+from pynn_portability.formats.number_format import number_format
+from pynn_portability.model.network import (
     Distribution,
     FixedNumberPre,
     FixedTotalNumber,
@@ -49,8 +50,7 @@ from portability.network import (
     Projection,
     Receptor,
 )
-from portability.precision import number_format
-from portability.realization import Realization, Synapses
+from pynn_portability.realize.realization import Realization, Synapses
 
 TOLERANCE = 4.5
 
@@ -878,7 +878,7 @@ def test_emulator_names_what_it_cannot_represent() -> None:
 _IMPORT = """
 import sys
 {before}
-from portability import backends
+from pynn_portability import backends
 backend = backends.load({name!r})
 assert not any(m in sys.modules for m in ("brian2", "nest")), "imported before it is used"
 reason = backend.available()
@@ -926,7 +926,7 @@ def test_brian2_without_a_compiler(brian2: backends.Backend, tmp_path: Path) -> 
     """The sentence names the option that does without."""
     code = """
 from compliance import Simulator, cells
-from portability.network import Network
+from pynn_portability.model.network import Network
 Simulator("brian2").build(Network((cells("a", 2),), ()))
 """
     no_compiler = {name: "/nowhere/compiler" for name in ("CC", "CXX")}

@@ -5,9 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from portability.capture import capture, load_model, model_parameters, shipped_models
-from portability.errors import RequestError
-from portability.network import (
+from pynn_portability.errors import RequestError
+from pynn_portability.model.network import (
     AllToAll,
     Distribution,
     FixedNumberPost,
@@ -16,6 +15,7 @@ from portability.network import (
     FixedTotalNumber,
     OneToOne,
 )
+from pynn_portability.model.scripts import capture, load_model, model_parameters, shipped_models
 
 
 def captured(build, **parameters):

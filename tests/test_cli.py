@@ -21,9 +21,10 @@ from xml.etree import ElementTree
 import psutil
 import pytest
 
-from portability import backends, cli, execution
-from portability.spikes import PopulationSpikes, SpikeData
-from portability.store import Store
+from pynn_portability import backends, cli
+from pynn_portability.run import execution
+from pynn_portability.run.store import Store
+from pynn_portability.spikes.data import PopulationSpikes, SpikeData
 
 SIMULATORS = [name for name in backends.NAMES if backends.load(name).available() is None]
 # the emulator needs no installation, so there always is one
@@ -41,7 +42,7 @@ HERE = os.path.dirname(__file__)
 
 def build(sim, n=12, weight=0.5, disturb=""):
     # a test may have imported the worker's module in this process
-    in_worker = "portability.worker" in sys.modules and "pytest" not in sys.modules
+    in_worker = "pynn_portability.run.worker" in sys.modules and "pytest" not in sys.modules
     if in_worker and disturb:
         globals()[disturb]()
     exc = sim.Population(n, sim.IF_curr_exp(i_offset=0.9), label="E")
@@ -165,7 +166,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess
     )
 
 
-CONSOLE_SCRIPT = [sys.executable, "-c", "from portability.cli import main; main()"]
+CONSOLE_SCRIPT = [sys.executable, "-c", "from pynn_portability.cli import main; main()"]
 
 
 def everything(folder: Path) -> dict[str, int]:
@@ -316,7 +317,7 @@ def test_each_format_has_its_time_step_and_its_memory(folder: Path, command: Com
 
 def test_a_reader_that_has_seen_enough_is_no_error(folder: Path) -> None:
     write_study(folder)
-    code = "import sys; from portability.cli import main; sys.argv[0] = 'portability'; main()"
+    code = "import sys; from pynn_portability.cli import main; sys.argv[0] = 'portability'; main()"
     command = f"{sys.executable} -c {shlex.quote(code)} list | head -1"
     ended = subprocess.run(
         ["bash", "-o", "pipefail", "-c", command], capture_output=True, text=True, check=False
@@ -561,7 +562,7 @@ def test_interruption_ends_the_simulations(folder: Path, how: str) -> None:
 
 QUESTION = """
 import os, subprocess, sys, time
-from portability.worker import serve
+from pynn_portability.run.worker import serve
 
 def work(specification, report):
     child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(100)"])
@@ -787,7 +788,7 @@ def test_version_and_help(command: Command) -> None:
 def test_help_is_quick() -> None:
     code = (
         "import sys\n"
-        "from portability.cli import main\n"
+        "from pynn_portability.cli import main\n"
         "sys.argv = ['portability', '--help']\n"
         "try: main()\n"
         "except SystemExit: pass\n"

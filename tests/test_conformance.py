@@ -21,16 +21,24 @@ import numpy as np
 import pytest
 from compliance import reference_spikes
 
-from portability import backends, cli, conformance
-from portability.backends import Backend
-from portability.conformance import conformance as conform
-from portability.conformance import measure
-from portability.errors import RequestError
-from portability.network import FromList, Network, OneToOne, PoissonDrive, Population, Projection
-from portability.precision import number_format
-from portability.probes import PROBES, REST, STANDARD_ERRORS, Probe, Scan
-from portability.realization import Realization
-from portability.spikes import PopulationSpikes, SpikeData
+from pynn_portability import backends, cli
+from pynn_portability.backends import Backend
+from pynn_portability.errors import RequestError
+from pynn_portability.formats.number_format import number_format
+from pynn_portability.model.network import (
+    FromList,
+    Network,
+    OneToOne,
+    PoissonDrive,
+    Population,
+    Projection,
+)
+from pynn_portability.probe import conformance
+from pynn_portability.probe.conformance import conformance as conform
+from pynn_portability.probe.conformance import measure
+from pynn_portability.probe.probes import PROBES, REST, STANDARD_ERRORS, Probe, Scan
+from pynn_portability.realize.realization import Realization
+from pynn_portability.spikes.data import PopulationSpikes, SpikeData
 
 OPTIONS: dict[str, dict[str, Any]] = {"brian2": {"codegen": "numpy"}}
 INSTALLED = [
@@ -743,7 +751,7 @@ def test_progress_and_options() -> None:
 
 
 def test_nothing_is_imported_for_help() -> None:
-    code = "import sys\nfrom portability import cli\nassert 'portability.conformance' not in sys.modules"
+    code = "import sys\nfrom portability import cli\nassert 'pynn_portability.probe.conformance' not in sys.modules"
     subprocess.run(
         [sys.executable, "-c", code], check=True, cwd=Path(__file__).parent, env={**os.environ}
     )

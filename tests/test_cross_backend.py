@@ -8,9 +8,9 @@ import pytest
 import scipy.stats
 from compliance import Simulator
 
-from portability.capture import capture, load_model
-from portability.statistics import Statistics, statistics
-from portability.validation import judge
+from pynn_portability.judge.statistics import Statistics, statistics
+from pynn_portability.judge.verdict import judge
+from pynn_portability.model.scripts import capture, load_model
 
 SEEDS = range(1, 7)
 

@@ -15,16 +15,17 @@ import pytest
 from compliance import cells, connection, drive, sources
 from report_example import example
 
-from portability import deployment, results
-from portability.backends import spinnaker
-from portability.errors import RequestError
-from portability.findings import delay_steps_on_chip
-from portability.findings import findings as listed_findings
-from portability.network import AllToAll, Distribution, Network, Population, Projection
-from portability.precision import number_format
-from portability.realization import Realization
-from portability.reports import write_report
-from portability.study import load_study
+from pynn_portability.backends import spinnaker
+from pynn_portability.errors import RequestError
+from pynn_portability.formats.number_format import number_format
+from pynn_portability.model.network import AllToAll, Distribution, Network, Population, Projection
+from pynn_portability.realize.realization import Realization
+from pynn_portability.reports import write_report
+from pynn_portability.results import assembling as results
+from pynn_portability.run.study import load_study
+from pynn_portability.spinnaker import deployment
+from pynn_portability.spinnaker.findings import delay_steps_on_chip
+from pynn_portability.spinnaker.findings import findings as listed_findings
 
 DEFAULTS = {name: option.default for name, option in spinnaker.OPTIONS.items()}
 
@@ -353,7 +354,7 @@ neurons_per_core = 128
 
 def command(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-c", "from portability.cli import main; main()", *arguments],
+        [sys.executable, "-c", "from pynn_portability.cli import main; main()", *arguments],
         cwd=cwd,
         env=os.environ | {"HOME": str(cwd)},
         capture_output=True,

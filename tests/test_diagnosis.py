@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from portability.diagnosis import changes, sentences
-from portability.validation import judge
+from pynn_portability.judge.diagnosis import changes, sentences
+from pynn_portability.judge.verdict import judge
 
 SEEDS = range(1, 7)
 

@@ -20,15 +20,15 @@ import scipy.stats
 from compliance import Simulator, pairs
 from numpy.typing import NDArray
 
-from portability import backends
-from portability.backends import emulator
-from portability.backends.emulator import engine
-from portability.backends.emulator.arithmetic import arithmetic, propagators
-from portability.backends.emulator.drive import drive_tables
-from portability.backends.emulator.synapses import Block, Part
-from portability.capture import capture, load_model
-from portability.errors import RequestError
-from portability.network import (
+from pynn_portability import backends
+from pynn_portability.backends import emulator
+from pynn_portability.backends.emulator import engine
+from pynn_portability.backends.emulator.arithmetic import arithmetic, propagators
+from pynn_portability.backends.emulator.drive import drive_tables
+from pynn_portability.backends.emulator.synapses import Block, Part
+from pynn_portability.errors import RequestError
+from pynn_portability.formats.number_format import FixedPoint, number_format
+from pynn_portability.model.network import (
     AllToAll,
     Distribution,
     FixedTotalNumber,
@@ -39,9 +39,9 @@ from portability.network import (
     Projection,
     Receptor,
 )
-from portability.precision import FixedPoint, number_format
-from portability.realization import Realization
-from portability.spikes import SpikeData
+from pynn_portability.model.scripts import capture, load_model
+from pynn_portability.realize.realization import Realization
+from pynn_portability.spikes.data import SpikeData
 
 CELL = {
     "cm": 0.25,
@@ -498,10 +498,10 @@ def test_a_thread_that_fails_does_not_leave_the_others_waiting(
 def test_the_first_start_says_that_it_compiles(tmp_path: Path) -> None:
     program = """
 from pathlib import Path
-from portability.backends import emulator
-from portability.network import Network, Population
-from portability.precision import number_format
-from portability.realization import Realization
+from pynn_portability.backends import emulator
+from pynn_portability.model.network import Network, Population
+from pynn_portability.formats.number_format import number_format
+from pynn_portability.realize.realization import Realization
 print(emulator.building())
 network = Network((Population("a", 1, "SpikeSourceArray", {}, spike_times=([1.0],)),), ())
 emulator.simulation(

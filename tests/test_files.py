@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from portability.files import replacing
+from pynn_portability.files import replacing
 
 
 def names(folder: Path) -> list[str]:

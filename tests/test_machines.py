@@ -11,10 +11,17 @@ import pytest
 from compliance import Simulator, cells
 from spinnaker_reference import ask, random_realization, spynnaker
 
-from portability import backends
-from portability.errors import RequestError
-from portability.machines import SHIPPED, Machine, load_machine, shipped_machines
-from portability.network import (
+from pynn_portability import backends
+from pynn_portability.errors import RequestError
+from pynn_portability.formats.machines import SHIPPED, Machine, load_machine, shipped_machines
+from pynn_portability.formats.number_format import (
+    FixedPoint,
+    NumberFormat,
+    SpinnakerArithmetic,
+    number_format,
+)
+from pynn_portability.formats.ring_buffers import ring_buffers
+from pynn_portability.model.network import (
     AllToAll,
     Distribution,
     FixedTotalNumber,
@@ -25,9 +32,7 @@ from portability.network import (
     Receptor,
     Value,
 )
-from portability.precision import FixedPoint, NumberFormat, SpinnakerArithmetic, number_format
-from portability.realization import Realization, Synapses
-from portability.ring_buffers import ring_buffers
+from pynn_portability.realize.realization import Realization, Synapses
 
 HEAD = (
     'title = "A machine"\nsources = ["a data sheet"]\nnot_modelled = ["Noise is not modelled."]\n'

@@ -13,10 +13,10 @@ import pyNN.mock as sim
 import pytest
 from pyNN.random import NumpyRNG
 
-from portability.capture import capture
-from portability.models import microcircuit
-from portability.models.microcircuit import POPULATIONS, SIZES, build
-from portability.network import Distribution
+from pynn_portability.model.network import Distribution
+from pynn_portability.model.scripts import capture
+from pynn_portability.models import microcircuit
+from pynn_portability.models.microcircuit import POPULATIONS, SIZES, build
 
 # Dasbach et al. 2021, equation 2, with the connection probabilities of the reference implementation
 INDEGREES = [
@@ -347,7 +347,7 @@ def test_delays_reach_down_to_half_a_step(timestep):
 STOCK_SCRIPT = """
 import pyNN.nest as sim
 from pyNN.random import NumpyRNG
-from portability.models import microcircuit
+from pynn_portability.models import microcircuit
 
 sim.setup(timestep=0.1, spike_precision="on_grid")
 populations = microcircuit.build(

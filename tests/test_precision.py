@@ -9,18 +9,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from portability.distributions import mean_and_sd, quantile
-from portability.errors import RequestError
-from portability.network import (
-    AllToAll,
-    Distribution,
-    FromList,
-    Network,
-    Population,
-    Projection,
-    Value,
-)
-from portability.precision import (
+from pynn_portability.errors import RequestError
+from pynn_portability.formats.number_format import (
     MAX_BINS,
     CodeBook,
     FixedPoint,
@@ -31,7 +21,17 @@ from portability.precision import (
     number_format,
     sd_ratio,
 )
-from portability.realization import Realization
+from pynn_portability.model.network import (
+    AllToAll,
+    Distribution,
+    FromList,
+    Network,
+    Population,
+    Projection,
+    Value,
+)
+from pynn_portability.realize.distributions import mean_and_sd, quantile
+from pynn_portability.realize.realization import Realization
 
 HALF_WIDTHS = {
     2: 2.0, 3: 2.206991703, 4: 2.324588581, 5: 2.417163230, 6: 2.493398083, 7: 2.558316110,

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from portability.distributions import quantile
-from portability.network import (
+from pynn_portability.model.network import (
     AllToAll,
     Distribution,
     FixedNumberPost,
@@ -21,7 +20,8 @@ from portability.network import (
     Population,
     Projection,
 )
-from portability.realization import (
+from pynn_portability.realize.distributions import quantile
+from pynn_portability.realize.realization import (
     Levels,
     Realization,
     Stream,

@@ -15,10 +15,10 @@ import pytest
 from chromium import EXECUTABLE, Page
 from report_example import WARMUP, example
 
-from portability.adequacy import Evidence
-from portability.reports import write_report
-from portability.reports.figures import population_mean_pictures
-from portability.spikes import PopulationSpikes, SpikeData
+from pynn_portability.judge.adequacy import Evidence
+from pynn_portability.reports import write_report
+from pynn_portability.reports.figures import population_mean_pictures
+from pynn_portability.spikes.data import PopulationSpikes, SpikeData
 
 SMALL = {"L4E": 220, "L4I": 60}
 # Three numbers of bins of one scheme, one of the other.

@@ -9,7 +9,8 @@ import pytest
 from compliance import cells
 from spinnaker_reference import ask, random_realization, spynnaker
 
-from portability.network import (
+from pynn_portability.formats.ring_buffers import RingBuffer, ring_buffers, shifts
+from pynn_portability.model.network import (
     AllToAll,
     Distribution,
     FixedNumberPre,
@@ -21,8 +22,7 @@ from portability.network import (
     Receptor,
     Value,
 )
-from portability.realization import Realization, Synapses
-from portability.ring_buffers import RingBuffer, ring_buffers, shifts
+from pynn_portability.realize.realization import Realization, Synapses
 
 SPREAD = Distribution("uniform", {"low": 0.1, "high": 3.0})
 

@@ -10,12 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from portability.capture import capture, load_model
-from portability.faults import MODEL_FAULTS, SPIKE_FAULTS, faulty_spikes, plant
-from portability.network import Distribution, Network
-from portability.realization import Realization
-from portability.spikes import PopulationSpikes, SpikeData
-from portability.statistics import statistics
+from pynn_portability.judge.statistics import statistics
+from pynn_portability.model.network import Distribution, Network
+from pynn_portability.model.scripts import capture, load_model
+from pynn_portability.model.transforms import MODEL_FAULTS, plant
+from pynn_portability.probe.faults import SPIKE_FAULTS, faulty_spikes
+from pynn_portability.realize.realization import Realization
+from pynn_portability.spikes.data import PopulationSpikes, SpikeData
 
 STEP, WARMUP, N_STEPS = 0.1, 200.0, 22_000
 DURATION = N_STEPS * STEP - WARMUP
@@ -176,7 +177,7 @@ backend = "emulator"
 
 
 def portability(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    code = "import sys; from portability.cli import main; sys.argv[0] = 'portability'; main()"
+    code = "import sys; from pynn_portability.cli import main; sys.argv[0] = 'portability'; main()"
     return subprocess.run(
         [sys.executable, "-c", code, *arguments],
         cwd=folder,

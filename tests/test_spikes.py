@@ -8,15 +8,10 @@ import neo
 import numpy as np
 import pytest
 
-from portability.errors import RequestError
-from portability.spikes import (
-    PopulationSpikes,
-    SpikeData,
-    from_neo,
-    read_sonata,
-    to_neo,
-    write_sonata,
-)
+from pynn_portability.errors import RequestError
+from pynn_portability.spikes.blocks import from_neo, to_neo
+from pynn_portability.spikes.data import PopulationSpikes, SpikeData
+from pynn_portability.spikes.sonata import read_sonata, write_sonata
 
 Damage = Callable[[Path], None]
 

@@ -22,10 +22,11 @@ import pytest
 from compliance import cells, connection, drive, recurrent, sources
 from numpy.typing import NDArray
 
-from portability import backends, deployment, findings
-from portability.backends import spinnaker
-from portability.errors import RequestError
-from portability.network import (
+from pynn_portability import backends
+from pynn_portability.backends import spinnaker
+from pynn_portability.errors import RequestError
+from pynn_portability.formats.number_format import number_format
+from pynn_portability.model.network import (
     AllToAll,
     Connector,
     Distribution,
@@ -37,8 +38,8 @@ from portability.network import (
     Receptor,
     Value,
 )
-from portability.precision import number_format
-from portability.realization import Realization, Synapses
+from pynn_portability.realize.realization import Realization, Synapses
+from pynn_portability.spinnaker import deployment, findings
 
 DEFAULTS = {name: option.default for name, option in spinnaker.OPTIONS.items()}
 OWN_FORMAT = number_format("spinnaker-full")
@@ -494,7 +495,7 @@ def contents(folder: Path) -> dict[str, str]:
 def command(*arguments: str, cwd: Path, home: Path) -> subprocess.CompletedProcess[str]:
     environment = {k: v for k, v in os.environ.items() if not k.startswith("XDG_")}
     return subprocess.run(
-        [sys.executable, "-c", "from portability.cli import main; main()", *arguments],
+        [sys.executable, "-c", "from pynn_portability.cli import main; main()", *arguments],
         cwd=cwd,
         env=environment | {"HOME": str(home)},
         capture_output=True,

@@ -19,14 +19,16 @@ from spinnaker_core import (
     Core,
 )
 
-from portability import machines, ring_buffers
-from portability.backends import emulator
-from portability.backends.emulator import EmulatorSimulation, engine, spinnaker
-from portability.backends.emulator.drive import drive_tables
-from portability.backends.emulator.spinnaker import CONSTANTS, Cores, encode
-from portability.backends.emulator.synapses import Block, Part
-from portability.errors import RequestError
-from portability.network import (
+from pynn_portability.backends import emulator
+from pynn_portability.backends.emulator import EmulatorSimulation, engine, spinnaker
+from pynn_portability.backends.emulator.drive import drive_tables
+from pynn_portability.backends.emulator.spinnaker import CONSTANTS, Cores, encode
+from pynn_portability.backends.emulator.synapses import Block, Part
+from pynn_portability.errors import RequestError
+from pynn_portability.formats import machines, ring_buffers
+from pynn_portability.formats.number_format import NumberFormat, number_format
+from pynn_portability.formats.ring_buffers import Key, RingBuffer
+from pynn_portability.model.network import (
     FromList,
     Network,
     OneToOne,
@@ -36,10 +38,8 @@ from portability.network import (
     Receptor,
     Value,
 )
-from portability.precision import NumberFormat, number_format
-from portability.realization import Realization
-from portability.ring_buffers import Key, RingBuffer
-from portability.spikes import SpikeData
+from pynn_portability.realize.realization import Realization
+from pynn_portability.spikes.data import SpikeData
 
 RECEPTORS: tuple[Receptor, Receptor] = ("excitatory", "inhibitory")
 

@@ -11,14 +11,15 @@ import pytest
 import quantities as pq
 import scipy.stats
 
-from portability.errors import RequestError
-from portability.spikes import PopulationSpikes, SpikeData, to_neo
-from portability.statistics import (
+from pynn_portability.errors import RequestError
+from pynn_portability.judge.statistics import (
     correlation_neurons,
     histogram_edges,
     ks_distance,
     statistics,
 )
+from pynn_portability.spikes.blocks import to_neo
+from pynn_portability.spikes.data import PopulationSpikes, SpikeData
 
 TIMESTEP = 0.1
 

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from portability import store as store_module
-from portability.errors import RequestError
-from portability.spikes import PopulationSpikes, SpikeData
-from portability.store import Store, run_key
+from pynn_portability.errors import RequestError
+from pynn_portability.run import store as store_module
+from pynn_portability.run.store import Store, run_key
+from pynn_portability.spikes.data import PopulationSpikes, SpikeData
 
 REQUEST = {
     "network": "f00d",
@@ -149,7 +149,7 @@ HERE = Path(__file__).parent
 
 def test_only_one_process_at_a_time(store: Store) -> None:
     code = (
-        "import sys; from pathlib import Path; from portability.store import Store\n"
+        "import sys; from pathlib import Path; from pynn_portability.run.store import Store\n"
         "with Store(Path(sys.argv[1])).locked(): pass"
     )
     other = [sys.executable, "-c", code, str(store.folder)]

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from portability.errors import RequestError
-from portability.study import Run, Study, inventory, load_study
+from pynn_portability.errors import RequestError
+from pynn_portability.run.study import Run, Study, inventory, load_study
 
 MODEL = """\
 print("a script may print")

@@ -13,9 +13,9 @@ import pytest
 from report_example import example
 from scipy import integrate, special
 
-from portability.capture import capture, load_model
-from portability.errors import RequestError
-from portability.network import (
+from pynn_portability.errors import RequestError
+from pynn_portability.formats.number_format import number_format
+from pynn_portability.model.network import (
     AllToAll,
     Connector,
     Distribution,
@@ -31,17 +31,8 @@ from portability.network import (
     Projection,
     Value,
 )
-from portability.precision import number_format
-from portability.prediction import predict
-from portability.realization import Realization
-from portability.recommendation import Recommendation, Trial, search
-from portability.reports import write_report
-from portability.reports.theory_figures import (
-    epsilon_matrix_picture,
-    epsilon_pictures,
-    spread_pictures,
-)
-from portability.theory import (
+from pynn_portability.model.scripts import capture, load_model
+from pynn_portability.predict.mean_field import (
     Indegrees,
     InputMoments,
     MeanField,
@@ -56,6 +47,15 @@ from portability.theory import (
     projection_epsilons,
     stationary_rate,
     weight_pairs,
+)
+from pynn_portability.predict.prediction import predict
+from pynn_portability.predict.recommendation import Recommendation, Trial, search
+from pynn_portability.realize.realization import Realization
+from pynn_portability.reports import write_report
+from pynn_portability.reports.theory_figures import (
+    epsilon_matrix_picture,
+    epsilon_pictures,
+    spread_pictures,
 )
 
 # Potjans and Diesmann (2014): PyNN units
@@ -609,7 +609,7 @@ def study(tmp_path: Path) -> Path:
 
 
 def portability(study: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-c", "from portability.cli import main; main()", *arguments]
+    command = [sys.executable, "-c", "from pynn_portability.cli import main; main()", *arguments]
     return subprocess.run(command, capture_output=True, text=True, check=False, cwd=study.parent)
 
 

@@ -13,9 +13,9 @@ import pytest
 from scipy.stats import binom
 from scipy.stats import t as student
 
-from portability.errors import RequestError
-from portability.statistics import Statistics, ks_distance
-from portability.validation import (
+from pynn_portability.errors import RequestError
+from pynn_portability.judge.statistics import Statistics, ks_distance
+from pynn_portability.judge.verdict import (
     FAMILYWISE_ERROR,
     MARGIN,
     RULE,

@@ -7,13 +7,13 @@ weights that take the memory their number format needs.
 Time. As in NEST on grid, step t ends at t dt, a spike is labelled with the end of the step in which
 the threshold was reached, and a spike labelled s arrives through a synapse with delay d at the end
 of step s + d: it changes the current there, and the voltage one step later. The order of operations
-is in `portability.backends.emulator.engine`, the equations are in
-`portability.backends.emulator.arithmetic`. With the same input, spikes are those of NEST's
+is in `pynn_portability.backends.emulator.engine`, the equations are in
+`pynn_portability.backends.emulator.arithmetic`. With the same input, spikes are those of NEST's
 ``iaf_psc_exp``, as long as sums of weights are exact: NEST adds them up in another order. SpiNNaker's
-order of operations differs, see `portability.backends.emulator.spinnaker`.
+order of operations differs, see `pynn_portability.backends.emulator.spinnaker`.
 
 - A ``SpikeSourceArray`` acts like a neuron with the same spikes.
-- Poisson input is described in `portability.backends.emulator.drive`. The first spikes of a drive
+- Poisson input is described in `pynn_portability.backends.emulator.drive`. The first spikes of a drive
   that starts at s are labelled s + 2 steps, as those of NEST's ``poisson_generator``.
 - A ``SpikeSourcePoisson`` population that is not a drive can emit several spikes in a step.
 
@@ -34,33 +34,33 @@ import numpy as np
 import psutil
 from numpy.typing import NDArray
 
-from portability import ring_buffers
-from portability.backends import Estimate, Observations, Option
-from portability.backends.emulator import engine
-from portability.backends.emulator.arithmetic import (
+from pynn_portability.backends import Estimate, Observations, Option
+from pynn_portability.backends.emulator import engine
+from pynn_portability.backends.emulator.arithmetic import (
     COEFFICIENTS,
     Arithmetic,
     arithmetic,
     propagators,
 )
-from portability.backends.emulator.drive import (
+from pynn_portability.backends.emulator.drive import (
     LABEL_AFTER_START,
     DriveTables,
     drive_tables,
     spikes_per_step,
 )
-from portability.backends.emulator.spinnaker import Cores, constants
-from portability.backends.emulator.synapses import (
+from pynn_portability.backends.emulator.spinnaker import Cores, constants
+from pynn_portability.backends.emulator.synapses import (
     STORAGES,
     Block,
     CompressedSynapses,
     weight_storage,
 )
-from portability.errors import RequestError
-from portability.network import Network, Population
-from portability.precision import FixedPoint, NumberFormat, SpinnakerArithmetic
-from portability.realization import Realization, Stream, Synapses
-from portability.spikes import PopulationSpikes, SpikeData
+from pynn_portability.errors import RequestError
+from pynn_portability.formats import ring_buffers
+from pynn_portability.formats.number_format import FixedPoint, NumberFormat, SpinnakerArithmetic
+from pynn_portability.model.network import Network, Population
+from pynn_portability.realize.realization import Realization, Stream, Synapses
+from pynn_portability.spikes.data import PopulationSpikes, SpikeData
 
 OPTIONS = {
     "threads": Option(int, 1, "threads of one run; spikes do not depend on it", minimum=1),

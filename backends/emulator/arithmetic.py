@@ -19,7 +19,7 @@ and then rounded to the format's last fraction bit; the sum of one line above is
 saturates or wraps. Input of one step is summed exactly before it is added. Parameters are loaded
 rounded to the nearest value.
 
-The arithmetic of a machine, SpiNNaker's, is in `portability.backends.emulator.spinnaker`.
+The arithmetic of a machine, SpiNNaker's, is in `pynn_portability.backends.emulator.spinnaker`.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from portability.network import Receptor
-from portability.precision import FixedPoint, NumberFormat, SpinnakerArithmetic
+from pynn_portability.formats.number_format import FixedPoint, NumberFormat, SpinnakerArithmetic
+from pynn_portability.model.network import Receptor
 
 FloatArray = NDArray[np.float64]
 Array = NDArray[Any]

@@ -6,7 +6,7 @@ are rounded up or down at random, anew in each step and alike for all neurons of
 odds that make every neuron's counts exactly Poisson distributed. (This correlates the neurons of a
 drive by less than 1e-9.)
 
-SpiNNaker's sources have laws of their own, see `portability.backends.emulator.spinnaker`.
+SpiNNaker's sources have laws of their own, see `pynn_portability.backends.emulator.spinnaker`.
 
 The numbers are a pure function of seed, drive, neuron and step, drawn with the same counter-based
 generator as everything else (Philox4x32-10, eight neurons at a time).
@@ -21,13 +21,13 @@ import numpy as np
 import scipy
 from numpy.typing import NDArray
 
-from portability.backends.emulator.arithmetic import Arithmetic
-from portability.backends.emulator.engine import DriveTables
-from portability.backends.emulator.spinnaker import Cores, poisson_mean
-from portability.backends.emulator.synapses import Block
-from portability.errors import RequestError
-from portability.precision import NumberFormat
-from portability.realization import Realization, Stream
+from pynn_portability.backends.emulator.arithmetic import Arithmetic
+from pynn_portability.backends.emulator.engine import DriveTables
+from pynn_portability.backends.emulator.spinnaker import Cores, poisson_mean
+from pynn_portability.backends.emulator.synapses import Block
+from pynn_portability.errors import RequestError
+from pynn_portability.formats.number_format import NumberFormat
+from pynn_portability.realize.realization import Realization, Stream
 
 NEGLIGIBLE_TAIL = 1e-15
 MOST_SPIKES = 10_000  # counts have 16 bits

@@ -34,9 +34,9 @@ from numba.core import cgutils
 from numba.extending import intrinsic, overload
 from numpy.typing import NDArray
 
-from portability.backends.emulator.spinnaker import LARGEST_CELL, Rules
-from portability.backends.emulator.synapses import READ_AHEAD
-from portability.realization import philox
+from pynn_portability.backends.emulator.spinnaker import LARGEST_CELL, Rules
+from pynn_portability.backends.emulator.synapses import READ_AHEAD
+from pynn_portability.realize.realization import philox
 
 Array = NDArray[Any]
 

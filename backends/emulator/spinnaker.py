@@ -13,7 +13,7 @@ with divisions rounded down and exponentials cut off. For sub-steps of ts = floo
 
 Input. Weights are 16-bit magnitudes; the receptor tells the sign. What arrives in a step adds up in a
 16-bit cell, which saturates; once per step, cells enter the currents, shifted left by what the ring
-buffers of the population and receptor need (`portability.ring_buffers`)::
+buffers of the population and receptor need (`pynn_portability.formats.ring_buffers`)::
 
     I   <-  I + floor((cell << shift) init)
 
@@ -47,9 +47,9 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from portability.errors import RequestError
-from portability.network import Receptor
-from portability.ring_buffers import Key
+from pynn_portability.errors import RequestError
+from pynn_portability.formats.ring_buffers import Key
+from pynn_portability.model.network import Receptor
 
 FloatArray = NDArray[np.float64]
 
@@ -93,7 +93,7 @@ class Rules(NamedTuple):
 class Cores:
     """How cores hold states and weights; ``shifts`` by label of the population and receptor.
 
-    Has what `portability.backends.emulator.arithmetic.Arithmetic` has.
+    Has what `pynn_portability.backends.emulator.arithmetic.Arithmetic` has.
     """
 
     substeps: int

@@ -31,13 +31,13 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from portability.backends.emulator.arithmetic import Arithmetic
-from portability.backends.emulator.spinnaker import Cores
-from portability.distributions import quantile
-from portability.errors import RequestError
-from portability.network import Distribution, Population, Projection, Receptor
-from portability.precision import NumberFormat
-from portability.realization import CHUNK_SIZE, Levels, Realization, Synapses
+from pynn_portability.backends.emulator.arithmetic import Arithmetic
+from pynn_portability.backends.emulator.spinnaker import Cores
+from pynn_portability.errors import RequestError
+from pynn_portability.formats.number_format import NumberFormat
+from pynn_portability.model.network import Distribution, Population, Projection, Receptor
+from pynn_portability.realize.distributions import quantile
+from pynn_portability.realize.realization import CHUNK_SIZE, Levels, Realization, Synapses
 
 Array = NDArray[Any]
 

@@ -1,0 +1,425 @@
+"""Machines: what their weights and delays can be, as small tables in TOML.
+
+A table says how many magnitudes a stored weight has, what one of them is worth (one scale for all
+weights of a ``scope``), how a host rounds to them, which delays there are, and what a number format
+named after the machine does *not* model. Every number of a shipped table has its source in it.
+
+A weight's magnitude, divided by the scale, is rounded to a level; that level times the scale, with the
+sign, is what the network is simulated with. Scales follow from the weights, so they are known only
+with a realization. Poisson drives take part like projections.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Callable, Iterator
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field, PrivateAttr, model_validator
+
+from pynn_portability.errors import RequestError
+from pynn_portability.formats.ring_buffers import ring_buffers
+from pynn_portability.model.network import Distribution, Network, PoissonDrive, Projection
+from pynn_portability.realize.distributions import mean_and_sd, quantile
+from pynn_portability.realize.realization import Realization, Stream
+from pynn_portability.tables import Section, choices, read_table
+
+FloatArray = NDArray[np.float64]
+
+SHIPPED = Path(__file__).parent / "profiles"
+MAX_BITS = 16
+MAX_CODES = 2**8
+MAX_DELAY = 2**31 - 1
+RARE = 0.001
+"""Longer delays than all but this fraction are not reported as too long for a machine."""
+
+NAMED = 3
+"""Most projections that a sentence names."""
+
+Rounding = Literal["nearest_even", "nearest", "zero", "floor", "stochastic"]
+
+
+class Weights(Section):
+    """``[weights]``: stored magnitudes, what they are worth, and how weights become them."""
+
+    number: Literal["float32", "double"] | None = Field(
+        default=None, description='"float32" or "double", for weights in floating point'
+    )
+    bits: int | None = Field(
+        default=None, ge=1, le=MAX_BITS, description=f"a whole number from 1 to {MAX_BITS}"
+    )
+    levels: list[Annotated[float, Field(ge=0, allow_inf_nan=False)]] | None = Field(
+        default=None,
+        min_length=2,
+        max_length=MAX_CODES,
+        description=f"a list of 2 to {MAX_CODES} strengths, each larger than the one before",
+    )
+    scale: Literal["largest", "power_of_two", "expected_sum", "mean_and_sd", "fixed"] | None = (
+        Field(
+            default=None,
+            description='"largest", "power_of_two", "expected_sum", "mean_and_sd" or "fixed"',
+        )
+    )
+    scope: Literal["network", "target", "receptor", "source", "projection"] = Field(
+        default="projection",
+        description='"network", "target", "receptor", "source" or "projection"',
+    )
+    unit: float | None = Field(
+        default=None, gt=0, allow_inf_nan=False, description="a positive number (nA or uS)"
+    )
+    refinement: int = Field(default=0, ge=0, le=30, description="a whole number from 0 to 30")
+    sign: Literal["receptor", "synapse", "absolute"] = Field(
+        default="receptor", description='"receptor", "synapse" or "absolute"'
+    )
+    rounding: Rounding = Field(
+        default="nearest_even",
+        description='"nearest_even", "nearest", "zero", "floor" or "stochastic"',
+    )
+    overflow: Literal["clip", "wrap"] = Field(default="clip", description='"clip" or "wrap"')
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Weights:
+        given = self.model_fields_set
+        if self.number is not None:
+            _only(given, {"number"}, "number, which says everything")
+            return self
+        if self.scale is None:
+            raise ValueError("scale: is missing, only weights with number have none")
+        if self.scale == "mean_and_sd":
+            _only(given, {"scale", "scope"}, f"scale = {self.scale!r}, which has two values")
+            return self
+        if (self.bits is None) == (self.levels is None):
+            raise ValueError("bits: exactly one of bits and levels must be given")
+        if self.levels is not None and (np.diff(self.levels) <= 0).any():
+            raise ValueError("levels: each must be larger than the one before")
+        if (self.unit is None) == (self.scale == "fixed"):
+            raise ValueError('unit: must be given with scale = "fixed" and only with it')
+        if self.scale == "expected_sum" and (self.scope, self.bits) != ("receptor", 16):
+            raise ValueError(
+                'scope: must be "receptor", with bits = 16, where scale = "expected_sum", which is '
+                "the rule of SpiNNaker's ring buffers"
+            )
+        return self
+
+    @cached_property
+    def menu(self) -> FloatArray:
+        """Magnitudes of the levels, in units of the scale, ascending."""
+        if self.levels is not None:
+            return np.array(self.levels, dtype=np.float64)
+        return np.arange(2 ** (self.bits or 0), dtype=np.float64)
+
+
+class Delays(Section):
+    """``[delays]``: whole multiples of ``unit`` ms, or of the time step, from minimum to maximum."""
+
+    unit: float | None = Field(
+        default=None,
+        gt=0,
+        le=1e6,
+        allow_inf_nan=False,
+        description="a positive number of milliseconds",
+    )
+    minimum: int = Field(default=1, ge=0, le=MAX_DELAY, description="a whole number, zero or more")
+    maximum: int = Field(
+        default=MAX_DELAY, ge=0, le=MAX_DELAY, description="a whole number, zero or more"
+    )
+    rounding: Literal["nearest_even", "nearest", "zero"] = Field(
+        default="nearest", description='"nearest_even", "nearest" or "zero"'
+    )
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Delays:
+        if self.minimum > self.maximum:
+            raise ValueError("minimum: must not be larger than maximum")
+        return self
+
+
+class Time(Section):
+    """``[time]``"""
+
+    step: float | None = Field(
+        default=None,
+        gt=0,
+        le=1e4,
+        allow_inf_nan=False,
+        description="a positive number of milliseconds",
+    )
+
+
+class State(Section):
+    """``[state]``"""
+
+    arithmetic: str = Field(
+        default="double", description='the state of a number format, such as "float32" or "s16.15"'
+    )
+
+
+class Machine(Section):
+    """A machine as its file describes it."""
+
+    title: str = Field(min_length=1, max_length=100, description="a line of at most 100 characters")
+    sources: list[str] = Field(min_length=1, description="a list of at least one citation")
+    not_modelled: list[str] = Field(description="a list of sentences")
+    weights: Weights
+    delays: Delays = Delays()
+    time: Time = Time()
+    state: State = State()
+
+    _file: Path = PrivateAttr()
+
+    @property
+    def file(self) -> Path:
+        return self._file
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 of all that decides a simulation."""
+        content = self.model_dump(mode="json", exclude={"title", "sources", "not_modelled"})
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+    # --- weights ---
+
+    def held(self, label: str, realization: Realization) -> Callable[[FloatArray, int], FloatArray]:
+        """A function from weights of a projection or drive to weights as the machine holds them.
+
+        Its second argument is the index of the first weight, which decides stochastic rounding. It
+        keeps shape and unit (nA or uS) and treats each weight by itself.
+        """
+        weights = self.weights
+        if weights.number == "double":
+            return lambda values, start: values
+        if weights.number == "float32":
+            return lambda values, start: values.astype(np.float32).astype(np.float64)
+        sign = _sign(label, realization)
+        if weights.scale == "mean_and_sd":
+            low, mean, high = self._two_values(label, realization)
+            return lambda values, start: sign * np.where(sign * values >= mean, high, low) + 0.0
+        unit = self.unit(label, realization)
+        stream = Stream.named(realization.seed, "rounding", label)
+
+        def hold(values: FloatArray, start: int) -> FloatArray:
+            signs = np.where(values < 0, -1.0, 1.0) if weights.sign == "synapse" else sign
+            magnitudes = np.abs(values)
+            if weights.sign == "receptor":
+                magnitudes = np.maximum(sign * values, 0.0)
+            position = magnitudes / unit
+            if weights.levels is not None:
+                position = np.interp(position, weights.menu, np.arange(len(weights.menu)))
+            if weights.rounding == "stochastic":
+                u = stream.uniforms(start, start + values.size)[0].reshape(values.shape)
+                level = np.floor(position) + (u < position % 1)
+            else:
+                level = _rounded(signs * position, weights.rounding) * signs
+            size = len(weights.menu)
+            level = level % size if weights.overflow == "wrap" else np.clip(level, 0, size - 1)
+            # what is added turns -0 into 0
+            return signs * (weights.menu[level.astype(np.int64)] * unit) + 0.0
+
+        return hold
+
+    def most_values(self) -> int | None:
+        """How many values the weights of a projection take at most; None if that is beyond 256.
+
+        None, too, if the value does not grow with the weight.
+        """
+        weights = self.weights
+        if weights.scale == "mean_and_sd":
+            return 2
+        if weights.number or weights.rounding == "stochastic" or weights.overflow == "wrap":
+            return None
+        size = len(weights.menu)
+        if weights.sign == "synapse":
+            size = 2 * size - (weights.menu[0] == 0)
+        return size if size <= MAX_CODES else None
+
+    def values(self, label: str, realization: Realization) -> FloatArray:
+        """The values that weights of a projection can take, ascending; see `most_values`."""
+        sign = _sign(label, realization)
+        if self.weights.scale == "mean_and_sd":
+            low, _, high = self._two_values(label, realization)
+            return np.unique(sign * np.array([low, high]) + 0.0)
+        magnitudes = self.weights.menu * self.unit(label, realization)
+        if self.weights.sign == "synapse":
+            return np.unique(np.concatenate([-magnitudes, magnitudes]) + 0.0)
+        return np.unique(sign * magnitudes + 0.0)
+
+    def largest(self, label: str, realization: Realization) -> float:
+        """A bound, mostly reached, on the magnitude of the held weights of a projection (nA or uS)."""
+        if not realization.synapse_count(label):
+            return 0.0
+        given = np.array(realization.weight_range(label))
+        weights = self.weights
+        if weights.overflow == "wrap":
+            unit, highest = self.unit(label, realization), float(weights.menu[-1])
+            if np.abs(given).max() / unit > highest:
+                return highest * unit
+        return float(np.abs(self.held(label, realization)(given, 0)).max())
+
+    def unit(self, label: str, realization: Realization) -> float:
+        """What one unit of the scale is worth in a projection or drive, in nA or uS.
+
+        Not for weights in floating point nor for ``scale = "mean_and_sd"``.
+        """
+        weights = self.weights
+        item = _item(label, realization.network)
+        if weights.scale == "expected_sum":
+            return ring_buffers(realization)[item.target, item.receptor].unit
+        if weights.unit is not None:
+            return weights.unit
+        members = _members(item, weights.scope, realization.network)
+        largest = max(_largest(m, realization) for m in members)
+        if largest == 0:
+            return 1.0
+        unit = largest / float(weights.menu[-1])
+        if weights.scale == "power_of_two":
+            return 2.0 ** math.ceil(math.log2(unit))
+        own = _largest(item, realization)
+        if weights.refinement and own > 0:
+            unit /= 2.0 ** min(weights.refinement, math.floor(math.log2(largest / own)))
+        return unit
+
+    def _two_values(self, label: str, realization: Realization) -> tuple[float, float, float]:
+        """Magnitudes of the lower value, of the mean and of the upper value of the scope."""
+        item = _item(label, realization.network)
+        moments = []
+        for member in _members(item, self.weights.scope, realization.network):
+            mean, sd = mean_and_sd(member.weight)
+            moments.append((_count(member, realization), abs(mean), sd))
+        counts, means, sds = np.array(moments).T
+        mean = float(np.average(means, weights=counts))
+        square = float(np.average(sds**2 + means**2, weights=counts))
+        sd = math.sqrt(max(0.0, square - mean**2))
+        return max(0.0, mean - sd), mean, mean + sd
+
+    # --- delays ---
+
+    def delay_steps(self, milliseconds: FloatArray, timestep: float) -> NDArray[np.int32]:
+        """Delays (ms) as the machine has them, in steps of ``timestep`` ms, at least one."""
+        delays = self.delays
+        unit = delays.unit or timestep
+        # 0.15 / 0.1 is 1.4999999999999998 in binary; decimal halves count as halves
+        units = _rounded(np.round(np.asarray(milliseconds) / unit, 9), delays.rounding)
+        units = np.clip(units, delays.minimum, delays.maximum)
+        return np.clip(np.rint(units * unit / timestep), 1, MAX_DELAY).astype(np.int32)
+
+    def restrictions(self, network: Network, timestep: float) -> list[str]:
+        """One sentence about delays of a network that are too long for the machine, if any are."""
+        delays = self.delays
+        unit = delays.unit or timestep
+        longest = max(delays.maximum * unit, timestep)
+        too_long: dict[str, float] = {}
+        for item in _items(network):
+            delay = item.delay
+            if isinstance(delay, Distribution):
+                delay = quantile(delay, np.array([1 - RARE]))
+            needed = float(np.max(delay, initial=0.0))
+            if needed > longest + unit / 2:
+                too_long[item.label] = needed
+        if not too_long:
+            return []
+        names = ", ".join(map(repr, list(too_long)[:NAMED]))
+        more = f" and {len(too_long) - NAMED} more" if len(too_long) > NAMED else ""
+        return [
+            f"Delays of {names}{more} reach {max(too_long.values()):.3g} ms; the machine has none "
+            f"longer than {longest:.3g} ms, which they become."
+        ]
+
+
+def load_machine(name: str, base: Path = Path()) -> Machine:
+    """The shipped machine called ``name``, or the one described by the TOML file of that path.
+
+    Paths are relative to ``base``. Raises RequestError for what is wrong with a file, and for an
+    unknown name.
+    """
+    if name.endswith(".toml"):
+        file = base / name
+    elif name in shipped_machines():
+        file = SHIPPED / f"{name}.toml"
+    else:
+        raise RequestError(f"unknown machine {name!r}{choices(name, shipped_machines())}")
+    machine = read_table(file, Machine, "description of a machine")
+    machine._file = file
+    return machine
+
+
+def shipped_machines() -> tuple[str, ...]:
+    """Names of the machines that are part of the package."""
+    return tuple(sorted(path.stem for path in SHIPPED.glob("*.toml")))
+
+
+def _only(given: set[str], allowed: set[str], beside: str) -> None:
+    """Raise ValueError for the first of other keys ``given``."""
+    for name in sorted(given - allowed):
+        raise ValueError(f"{name}: is not allowed beside {beside}")
+
+
+def _items(network: Network) -> Iterator[Projection | PoissonDrive]:
+    yield from network.projections
+    yield from network.drives
+
+
+def _item(label: str, network: Network) -> Projection | PoissonDrive:
+    return next(item for item in _items(network) if item.label == label)
+
+
+def _members(
+    item: Projection | PoissonDrive, scope: str, network: Network
+) -> Iterator[Projection | PoissonDrive]:
+    """Projections and drives that share a scale with ``item``, itself included."""
+    for other in _items(network):
+        match scope:
+            case "network":
+                same = True
+            case "target":
+                same = other.target == item.target
+            case "receptor":
+                same = (other.target, other.receptor) == (item.target, item.receptor)
+            case "source" if isinstance(item, Projection) and isinstance(other, Projection):
+                same = other.source == item.source
+            case _:
+                same = other is item
+        if same:
+            yield other
+
+
+def _sign(label: str, realization: Realization) -> float:
+    """-1 for inhibition by currents, otherwise 1: PyNN's signs of weights."""
+    item = _item(label, realization.network)
+    target = realization.network.population(item.target)
+    return -1.0 if item.receptor == "inhibitory" and not target.conductance_based else 1.0
+
+
+def _count(item: Projection | PoissonDrive, realization: Realization) -> int:
+    """Number of synapses."""
+    if isinstance(item, Projection):
+        return realization.synapse_count(item.label)
+    return realization.network.population(item.target).size
+
+
+def _largest(item: Projection | PoissonDrive, realization: Realization) -> float:
+    """The largest magnitude among the realized weights, 0 if there are none."""
+    if isinstance(item, PoissonDrive):
+        return float(np.abs(realization.drive(item.label).weight).max(initial=0.0))
+    if not realization.synapse_count(item.label):
+        return 0.0
+    return max(map(abs, realization.weight_range(item.label)))
+
+
+def _rounded(values: FloatArray, rounding: str) -> FloatArray:
+    """Whole numbers; ``nearest`` takes halves away from zero, ``floor`` goes towards minus infinity."""
+    match rounding:
+        case "nearest_even":
+            return np.rint(values)
+        case "nearest":
+            return np.copysign(np.floor(np.abs(values) + 0.5), values)
+        # what is a whole number but for rounding in binary counts as one
+        case "zero":
+            return np.copysign(np.floor(np.abs(values) + 1e-9), values)
+        case _:
+            return np.floor(values + 1e-9)

@@ -1,0 +1,202 @@
+"""What the data of a study can show: null models, parts of the run, neurons with hardly a spike.
+
+The null model is that of Dasbach et al. (2021), section 2.3.2: every neuron keeps its number of
+spikes, and their times are drawn uniformly from the analysed window. Rates stay as they are;
+whatever the correlations and interspike intervals of the data say beyond rates is gone. If a
+statistic of the reference cannot be told from that of its null model, it cannot tell a wrong port
+from a right one either.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from pynn_portability.judge.statistics import CORRELATION_NEURONS, Sample, Statistics
+from pynn_portability.judge.verdict import Baseline, Score, judge
+from pynn_portability.spikes.data import PopulationSpikes, SpikeData
+
+FRACTIONS = (0.125, 0.25, 0.5)
+"""Parts of the analysed window at which a study is judged beside the whole."""
+QUARTER = 0.25
+"""First and last part of the reference's runs, between which it should not drift."""
+SHORTEST_PART = 500.0
+"""Shorter parts (ms) are not judged."""
+NULL_STATISTICS = ("cv", "cc")
+RATE_CHANGES = (0.01, 0.02, 0.03, 0.05, 0.07, 0.1, 0.15, 0.2, 0.3, 0.5)
+"""Losses of spikes that are tried to find the smallest that would be noticed."""
+
+
+def rate_matched_noise(spikes: SpikeData, warmup: float, seed: int) -> SpikeData:
+    """The null model of a run: the same spikes per neuron in the window after ``warmup`` (ms).
+
+    Every spike gets a step of the window, all equally likely and independent of each other, which
+    on a time grid is what Elephant's ``randomise_spikes`` does. Spikes before the window are left
+    out. The same ``seed`` gives the same spikes.
+    """
+    skipped = round(warmup / spikes.timestep)
+    generator = np.random.default_rng([seed, skipped])
+    populations = {}
+    for label, population in spikes.populations.items():
+        neurons = population.neurons[population.steps > skipped]
+        steps = generator.integers(skipped + 1, spikes.n_steps + 1, size=neurons.size)
+        populations[label] = PopulationSpikes.from_unsorted(population.size, steps, neurons)
+    return SpikeData(spikes.timestep, spikes.n_steps, populations)
+
+
+def part(spikes: SpikeData, warmup: float, begin: float, end: float) -> SpikeData:
+    """The run as if its window after ``warmup`` (ms) held only its part from ``begin`` to ``end``.
+
+    Both are fractions of the window. Spikes before the part are left out, those of the part come
+    ``warmup`` after the start.
+    """
+    skipped = round(warmup / spikes.timestep)
+    first, last = (round((spikes.n_steps - skipped) * fraction) for fraction in (begin, end))
+    populations = {}
+    for label, population in spikes.populations.items():
+        inside = slice(
+            *np.searchsorted(population.steps, [skipped + first, skipped + last], "right")
+        )
+        populations[label] = PopulationSpikes(
+            population.size, population.steps[inside] - first, population.neurons[inside]
+        )
+    return SpikeData(spikes.timestep, skipped + last - first, populations)
+
+
+def fractions(duration: float) -> list[float]:
+    """Parts of an analysed window of ``duration`` ms that are long enough to be judged."""
+    return [fraction for fraction in FRACTIONS if fraction * duration >= SHORTEST_PART]
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Samples by which a study's data are judged, beside those of the whole runs.
+
+    ``parts`` and ``noise`` are by combination (backend, format), then by the fraction of the runs
+    that is used, then by seed: first parts of the runs, the whole included; and the null model of the
+    reference and of candidates whose weights have a single value. ``last`` is the last quarter of the
+    reference's runs, by seed.
+    """
+
+    parts: dict[tuple[str, str], dict[float, dict[int, Statistics]]] = field(default_factory=dict)
+    noise: dict[tuple[str, str], dict[float, dict[int, Statistics]]] = field(default_factory=dict)
+    last: dict[int, Statistics] = field(default_factory=dict)
+
+
+def sparse_neurons(sample: Statistics, duration: float) -> dict[str, tuple[int, int]]:
+    """Silent neurons and neurons with a single spike in ``duration`` ms, by population."""
+    counts = {
+        population: np.rint(statistics["rate"] * duration / 1000.0).astype(np.int64)
+        for population, statistics in sample.items()
+    }
+    return {p: (int((n == 0).sum()), int((n == 1).sum())) for p, n in counts.items()}
+
+
+def population_warnings(sizes: Mapping[str, int], reference: Mapping[int, Statistics]) -> list[str]:
+    """A sentence each on populations (label and size) of few neurons, and on silent ones.
+
+    ``reference`` holds its runs by seed; without any there is nothing to say.
+    """
+    if not reference:
+        return []
+    sentences = []
+    small = [f"{label} ({n})" for label, n in sizes.items() if n < CORRELATION_NEURONS]
+    if small:
+        sentences.append(
+            f"Fewer than {CORRELATION_NEURONS} neurons in {', '.join(small)}: correlations there are "
+            "those of all the pairs there are, if any, and scatter more than elsewhere."
+        )
+    silent = [
+        label
+        for label in sizes
+        if not any(sample[label]["rate"].any() for sample in reference.values())
+    ]
+    if silent:
+        sentences.append(
+            f"Not a single spike in {', '.join(silent)} in any run of the reference: there are no "
+            "intervals and no correlations to compare, and a candidate deviates there as soon as it "
+            "spikes in every run."
+        )
+    return sentences
+
+
+def null_scores(
+    reference: Mapping[int, Statistics],
+    noise: Mapping[int, Statistics],
+    baseline: Baseline | None = None,
+) -> list[Score]:
+    """Scores of rate-matched noise as a candidate, for the statistics that rates do not determine.
+
+    ``deviates`` means that the reference can be told from it. Both are given by seed.
+    """
+    scores = judge(reference, noise, baseline).scores
+    return [score for score in scores if score.statistic in NULL_STATISTICS]
+
+
+def warnings(scores: Sequence[Score], duration: float) -> list[str]:
+    """A sentence for each statistic that rate-matched noise has as well, by `null_scores`."""
+    sentences = []
+    for statistic in NULL_STATISTICS:
+        own = [score for score in scores if score.statistic == statistic]
+        alike = [score.population for score in own if score.verdict != "deviates"]
+        if alike:
+            where = "every population" if len(alike) == len(own) else ", ".join(alike)
+            sentences.append(
+                f"{duration / 1000:g} s is too short for {statistic.upper()} in {where}: the reference "
+                "cannot be told from rate-matched noise, so this statistic adds nothing there."
+            )
+    return sentences
+
+
+def drift_warnings(scores: Sequence[Score]) -> list[str]:
+    """A sentence if the last quarter of the reference's runs deviates from the first.
+
+    ``scores`` are those of the last quarter, judged as a candidate for the first.
+    """
+    where = [f"{s.statistic} in {s.population}" for s in scores if s.verdict == "deviates"]
+    if not where:
+        return []
+    return [
+        f"The reference drifts: its last quarter differs from its first in {', '.join(where)}. "
+        "It may need a longer warm-up."
+    ]
+
+
+def noticed_rate_changes(
+    reference: Mapping[int, Statistics], duration: float, baseline: Baseline | None = None
+) -> dict[str, float | None]:
+    """By population, the smallest relative loss of spikes that the study would call a deviation.
+
+    Every spike of the reference's own runs (by seed, ``duration`` ms) is lost with this probability,
+    and the rates that are left are judged as a candidate's. None if not even half of them would be
+    missed.
+    """
+    noticed: dict[str, float | None] = {}
+    if not reference:
+        return noticed
+    for population in next(iter(reference.values())):
+        noticed[population] = None
+    for change in RATE_CHANGES:
+        thinned = {
+            seed: {
+                population: {
+                    **of_population,
+                    "rate": _thinned(of_population["rate"], duration, change, seed),
+                }
+                for population, of_population in sample.items()
+            }
+            for seed, sample in reference.items()
+        }
+        for score in judge(reference, thinned, baseline).scores:
+            missing = noticed[score.population] is None
+            if score.statistic == "rate" and score.verdict == "deviates" and missing:
+                noticed[score.population] = change
+    return noticed
+
+
+def _thinned(rates: Sample, duration: float, loss: float, seed: int) -> Sample:
+    counts = np.rint(rates * duration / 1000.0).astype(np.int64)
+    generator = np.random.default_rng([seed, round(loss * 1000)])
+    return np.asarray(generator.binomial(counts, 1.0 - loss), np.float64) * 1000.0 / duration

@@ -1,0 +1,131 @@
+"""Where a candidate differs from the reference, in which direction, and how much.
+
+A Kolmogorov-Smirnov distance says that two distributions differ; this says how: the change of their
+mean and of their spread over neurons (or pairs), seed by seed, so that what a realization has more
+of does not count.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from pynn_portability.judge.statistics import STATISTICS, Statistics
+from pynn_portability.judge.verdict import Score
+
+CERTAIN = 3.0
+"""Changes of less than this many standard errors are called unchanged,"""
+SMALLEST = 0.01
+"""and so are relative changes of less than this, which hardly move a distribution."""
+SEVERAL = 2
+
+
+@dataclass(frozen=True)
+class Change:
+    """Relative change of a statistic's mean and standard deviation over neurons, with the standard
+    error of each over seeds; None where the reference has none or a seed has too few neurons."""
+
+    population: str
+    statistic: str
+    mean: tuple[float, float] | None
+    spread: tuple[float, float] | None
+
+
+def changes(
+    reference: Mapping[int, Statistics], candidate: Mapping[int, Statistics]
+) -> list[Change]:
+    """Changes of all statistics from the reference to the candidate, both by seed."""
+    seeds = sorted(set(reference) & set(candidate))
+    if not seeds:
+        return []
+    result = []
+    for population in reference[seeds[0]]:
+        for statistic in STATISTICS:
+            pairs = [
+                (reference[s][population][statistic], candidate[s][population][statistic])
+                for s in seeds
+            ]
+            usable = all(a.size > 1 and b.size > 1 for a, b in pairs)
+            mean = _relative([(a.mean(), b.mean()) for a, b in pairs]) if usable else None
+            spread = _relative([(a.std(), b.std()) for a, b in pairs]) if usable else None
+            result.append(Change(population, statistic, mean, spread))
+    return result
+
+
+def sentences(scores: Sequence[Score], found: Sequence[Change]) -> list[str]:
+    """What changed in the populations that deviate, the most deviating first, and where to look."""
+    deviating = [s for s in scores if s.verdict == "deviates"]
+    if not deviating:
+        return []
+    order = sorted(deviating, key=lambda s: -(math.inf if s.ratio is None else s.ratio))
+    lines = []
+    for population in dict.fromkeys(s.population for s in order):
+        own = [c for c in found if c.population == population]
+        lines.append(f"{population}: " + "; ".join(map(_in_words, own)) + ".")
+    return [*lines, *_hints(deviating, found)]
+
+
+def _relative(pairs: Sequence[tuple[float, float]]) -> tuple[float, float] | None:
+    """Mean relative change and its standard error over seeds."""
+    before, after = (np.array(column, dtype=np.float64) for column in zip(*pairs, strict=True))
+    if not abs(before.mean()) > 0 or not np.isfinite(before).all() or not np.isfinite(after).all():
+        return None
+    change = (after - before) / abs(before.mean())
+    error = change.std(ddof=1) / math.sqrt(change.size) if change.size > 1 else 0.0
+    return float(change.mean()), float(error)
+
+
+def _certain(change: tuple[float, float] | None) -> bool:
+    return change is not None and abs(change[0]) >= max(CERTAIN * change[1], SMALLEST)
+
+
+def _in_words(change: Change) -> str:
+    parts = [
+        f"{name} {value[0]:+.1%} (± {value[1]:.1%})"
+        for name, value in (("mean", change.mean), ("spread", change.spread))
+        if value is not None and _certain(value)
+    ]
+    return f"{change.statistic} {', '.join(parts) or 'unchanged'}"
+
+
+def _hints(deviating: Sequence[Score], found: Sequence[Change]) -> list[str]:
+    """Where such a pattern usually comes from."""
+    by_key = {(c.population, c.statistic): c for c in found}
+    correlated = [s.population for s in deviating if s.statistic == "cc"]
+    rates = [by_key[s.population, "rate"] for s in deviating if s.statistic == "rate"]
+    shifted = [c for c in rates if _certain(c.mean)]
+    widened = [c for c in rates if _certain(c.spread) and not _certain(c.mean)]
+    hints = []
+    if len(correlated) >= SEVERAL or len(correlated) == len(deviating):
+        which = (
+            "Only correlations deviate"
+            if len(correlated) == len(deviating)
+            else (f"Correlations deviate in {', '.join(correlated)}")
+        )
+        hints.append(
+            f"{which}: look at delays, the time step, shared input, and at what the drive of one "
+            "neuron has in common with that of others."
+        )
+    directions = {c.mean[0] > 0 for c in shifted if c.mean}
+    if len(shifted) >= SEVERAL and len(directions) == 1:
+        hints.append(
+            "Mean rates move together: look at the drive, at neuron parameters (threshold, reset, "
+            "refractory time, membrane and synaptic time constants) and at weights' means."
+        )
+    elif shifted:
+        names = ", ".join(c.population for c in shifted)
+        hints.append(
+            f"Mean rates move in {names}: look at the projections and the drive onto them."
+        )
+    if widened:
+        names = ", ".join(c.population for c in widened)
+        hints.append(
+            f"Rates spread differently over neurons in {names}, around the same mean: look at the "
+            "variance of weights, at in-degrees and at initial values."
+        )
+    if hints:
+        hints.append("`portability conformance BACKEND` tests neurons and synapses one by one.")
+    return hints

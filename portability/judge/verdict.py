@@ -1,0 +1,288 @@
+"""Verdicts: is a candidate as close to the reference as realizations of it are to each other?
+
+The method, its assumptions and its measured error rates are described in ``docs/verdict.md``.
+Distances and the paired design are those of Dasbach et al. (2021), section 2.3.1 and Figure 3.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pynn_portability.errors import RequestError
+from pynn_portability.judge.statistics import Statistics, ks_distance
+
+Verdict = Literal["pass", "deviates", "inconclusive"]
+
+FAMILYWISE_ERROR = 0.05
+"""Probability of at least one ``deviates`` for a candidate whose true ratios are all 1."""
+PASS_ERROR = 0.05
+"""Probability of calling one ratio below ``MARGIN`` when it is equal to it."""
+MARGIN = 2.5
+"""Ratio that a passing candidate must stay below: about the smallest that five seeds detect."""
+MINIMUM_SEEDS = 3
+
+RULE = (
+    "For every population and statistic, the Kolmogorov-Smirnov distance between the candidate's"
+    " and the reference's run of the same seed, averaged over seeds, is divided by the average"
+    " distance between reference runs of different seeds.",
+    "The variance of the logarithm of this ratio is estimated by leaving out one seed at a time,"
+    " and averaged with the mean such variance of all populations for the same statistic.",
+    f"A comparison deviates if its ratio is above 1, at an error of {FAMILYWISE_ERROR:.0%} for all"
+    f" comparisons of a candidate together, otherwise passes if its ratio is below {MARGIN:g}, at"
+    f" an error of {PASS_ERROR:.0%}, and otherwise is inconclusive; the candidate deviates if any"
+    " comparison does and passes if all do.",
+)
+"""The rule in three sentences, for reports."""
+
+Comparison = tuple[str, str]
+"""(population, statistic)"""
+Baseline = Mapping[Comparison, Mapping[tuple[int, int], float]]
+"""Distances between reference runs, by comparison and pair of seeds (smaller seed first)."""
+
+
+@dataclass(frozen=True)
+class Score:
+    """One population and statistic of a candidate, over the seeds that both ensembles have.
+
+    ``ks_paired``: distance to the reference run of the same seed, in the order of the seeds.
+    ``ks_baseline``: distance between two reference runs, one per pair of seeds; ``ks_baseline_sd``
+    is their population standard deviation. Means are None without values.
+    ``ratio``: mean of ``ks_paired`` over mean of ``ks_baseline``, None when the latter is 0 or
+    missing. ``ratio_low`` is its lower confidence bound, valid for all comparisons of the candidate
+    together; ``ratio_high`` its one-sided 95 % upper bound. None when they are undefined.
+    """
+
+    population: str
+    statistic: str
+    ks_paired: list[float]
+    ks_paired_mean: float | None
+    ks_baseline: list[float]
+    ks_baseline_mean: float | None
+    ks_baseline_sd: float | None
+    ratio: float | None
+    ratio_low: float | None
+    ratio_high: float | None
+    verdict: Verdict
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """The verdict on a candidate, the sentences that give its reasons, and its scores."""
+
+    verdict: Verdict
+    reasons: list[str]
+    scores: list[Score]
+
+
+def baseline_distances(
+    reference: Mapping[int, Statistics],
+) -> dict[Comparison, dict[tuple[int, int], float]]:
+    """Distances between all pairs of reference runs, which are given by seed."""
+    return {
+        comparison: {
+            (s, t): _distance(reference[s], reference[t], comparison)
+            for s, t in combinations(sorted(reference), 2)
+        }
+        for comparison in _comparisons([reference])
+    }
+
+
+def judge(
+    reference: Mapping[int, Statistics],
+    candidate: Mapping[int, Statistics],
+    baseline: Baseline | None = None,
+) -> Judgement:
+    """Judge a candidate from the statistics of its runs and of the reference's, both by seed.
+
+    Only seeds that both have are used. ``baseline`` is ``baseline_distances(reference)``, for those
+    who judge several candidates against one reference.
+
+    Raises ``RequestError`` when runs differ in their populations or statistics.
+    """
+    comparisons = _comparisons([reference, candidate])
+    seeds = sorted(set(reference) & set(candidate))
+    if baseline is None:
+        baseline = baseline_distances({s: reference[s] for s in seeds})
+    paired = {
+        c: np.array([_distance(reference[s], candidate[s], c) for s in seeds]) for c in comparisons
+    }
+    between = {c: _matrix(baseline.get(c, {}), seeds) for c in comparisons}
+    return judge_distances(paired, between)
+
+
+def judge_distances(
+    paired: Mapping[Comparison, NDArray[np.float64]],
+    between: Mapping[Comparison, NDArray[np.float64]],
+) -> Judgement:
+    """Judge a candidate from Kolmogorov-Smirnov distances.
+
+    ``paired`` has shape ``(n,)``: between the candidate's and the reference's run of each of n
+    seeds. ``between`` is symmetric, shape ``(n, n)``: between the reference's runs.
+    """
+    n_seeds = next((distances.size for distances in paired.values()), 0)
+    bounds = _bounds(paired, between) if n_seeds >= MINIMUM_SEEDS else {}
+    scores = [_score(c, paired[c], between[c], bounds.get(c)) for c in paired]
+    if n_seeds < MINIMUM_SEEDS:
+        reason = (
+            f"{n_seeds} seeds have both a reference and a candidate run, where a verdict needs"
+            f" at least {MINIMUM_SEEDS} and usually 5."
+        )
+        return Judgement("inconclusive", [reason], scores)
+    verdicts = {score.verdict for score in scores}
+    verdict: Verdict = "pass"
+    if "deviates" in verdicts:
+        verdict = "deviates"
+    elif "inconclusive" in verdicts:
+        verdict = "inconclusive"
+    return Judgement(verdict, _reasons(verdict, scores), scores)
+
+
+def _comparisons(ensembles: Sequence[Mapping[int, Statistics]]) -> list[Comparison]:
+    runs = [run for ensemble in ensembles for run in ensemble.values()]
+    found = [[(population, name) for population in run for name in run[population]] for run in runs]
+    for other in found[1:]:
+        if set(other) != set(found[0]):
+            population, name = sorted(set(other) ^ set(found[0]))[0]
+            raise RequestError(
+                f"Runs to be compared must have the same populations and statistics, and {name!r}"
+                f" of {population!r} is not in all of them."
+            )
+    return found[0] if found else []
+
+
+def _distance(a: Statistics, b: Statistics, comparison: Comparison) -> float:
+    population, statistic = comparison
+    return ks_distance(a[population][statistic], b[population][statistic])
+
+
+def _matrix(
+    distances: Mapping[tuple[int, int], float], seeds: Sequence[int]
+) -> NDArray[np.float64]:
+    """Symmetric matrix of the distances between the reference runs of ``seeds``."""
+    result = np.zeros((len(seeds), len(seeds)))
+    for (i, s), (j, t) in combinations(enumerate(seeds), 2):
+        result[i, j] = result[j, i] = distances[s, t]
+    return result
+
+
+def _bounds(
+    paired: Mapping[Comparison, NDArray[np.float64]],
+    between: Mapping[Comparison, NDArray[np.float64]],
+) -> dict[Comparison, tuple[float, float]]:
+    """Lower and upper confidence bound of every ratio that has a logarithm."""
+    from scipy.stats import t as student  # noqa: PLC0415
+
+    variances = {
+        c: _jackknife_variance(paired[c], between[c])
+        for c in paired
+        if paired[c].any() and between[c].any()
+    }
+    result = {}
+    for c, own in variances.items():
+        alike = [variance for (_, statistic), variance in variances.items() if statistic == c[1]]
+        error = math.sqrt((own + float(np.mean(alike))) / 2)
+        # Degrees of freedom of that average by Satterthwaite's approximation, for independent
+        # populations of equal variance with n - 1 degrees of freedom each.
+        freedom = 4 * (paired[c].size - 1) * len(alike) / (len(alike) + 3)
+        # Bonferroni's correction counts every comparison, whether or not its ratio is defined.
+        below, above = student.isf([FAMILYWISE_ERROR / len(paired), PASS_ERROR], freedom) * error
+        logarithm = math.log(_ratio(paired[c], between[c]))
+        result[c] = math.exp(logarithm - below), math.exp(logarithm + above)
+    return result
+
+
+def _ratio(paired: NDArray[np.float64], between: NDArray[np.float64]) -> float:
+    n = paired.size
+    return float(paired.mean() / (between.sum() / (n * (n - 1))))
+
+
+def _jackknife_variance(paired: NDArray[np.float64], between: NDArray[np.float64]) -> float:
+    """Variance of the logarithm of the ratio, by leaving out one seed at a time.
+
+    Dropping a seed drops its paired distance and all its distances to other seeds. The logarithm is
+    linearized at the full sample, since a mean over fewer seeds may be 0.
+    """
+    n = paired.size
+    total = between.sum()
+    paired_without = (paired.sum() - paired) / (n - 1)
+    between_without = (total - 2 * between.sum(axis=1)) / ((n - 1) * (n - 2))
+    change = paired_without / paired.mean() - between_without / (total / (n * (n - 1)))
+    return float((n - 1) * np.var(change))
+
+
+def _score(
+    comparison: Comparison,
+    paired: NDArray[np.float64],
+    between: NDArray[np.float64],
+    bounds: tuple[float, float] | None,
+) -> Score:
+    baseline = between[np.triu_indices_from(between, k=1)]
+    ratio = _ratio(paired, between) if baseline.any() else None
+    if ratio == 0 and paired.size >= MINIMUM_SEEDS:
+        bounds = (0.0, 0.0)
+    verdict: Verdict = "inconclusive"
+    if paired.size >= MINIMUM_SEEDS:
+        if not paired.any():
+            verdict = "pass"
+        elif bounds is None:  # reference runs that do not differ, a candidate that does
+            verdict = "deviates" if paired.all() else "inconclusive"
+        elif bounds[0] > 1 + 1e-9:  # equal distances without spread may differ by rounding
+            verdict = "deviates"
+        elif bounds[1] < MARGIN:
+            verdict = "pass"
+    low, high = bounds or (None, None)
+    return Score(
+        population=comparison[0],
+        statistic=comparison[1],
+        ks_paired=paired.tolist(),
+        ks_paired_mean=float(paired.mean()) if paired.size else None,
+        ks_baseline=baseline.tolist(),
+        ks_baseline_mean=float(baseline.mean()) if baseline.size else None,
+        ks_baseline_sd=float(baseline.std()) if baseline.size else None,
+        ratio=ratio,
+        ratio_low=low,
+        ratio_high=high,
+        verdict=verdict,
+    )
+
+
+def _reasons(verdict: Verdict, scores: Sequence[Score]) -> list[str]:
+    """Sentences with numbers, the largest ratio first."""
+    ordered = sorted(scores, key=lambda s: math.inf if s.ratio is None else s.ratio, reverse=True)
+    if verdict != "pass":
+        return [_sentence(score) for score in ordered if score.verdict == verdict]
+    measured = [score for score in ordered if score.ratio is not None]
+    if not measured:
+        return [
+            "Neither the candidate nor any reference run differs from another in any statistic."
+        ]
+    largest = measured[0]
+    return [
+        f"All {len(scores)} comparisons are below {MARGIN:g} times the distance between reference "
+        f"realizations, the largest, {largest.statistic} in {largest.population}, at "
+        f"{largest.ratio:.2f} times (at most {largest.ratio_high:.2f})."
+    ]
+
+
+def _sentence(score: Score) -> str:
+    what = f"{score.statistic} in {score.population}"
+    if score.ratio is None:
+        n = sum(distance > 0 for distance in score.ks_paired)
+        return (
+            f"{what}: differs from the reference for {n} of {len(score.ks_paired)} seeds, although"
+            " the reference realizations do not differ from each other."
+        )
+    sentence = f"{what}: {score.ratio:.2f} times the distance between reference realizations"
+    if score.verdict == "deviates":
+        return f"{sentence} (at least {score.ratio_low:.2f})."
+    return (
+        f"{sentence}, and up to {score.ratio_high:.2f} times cannot be excluded; "
+        "more seeds are needed."
+    )

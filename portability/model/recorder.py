@@ -1,0 +1,472 @@
+"""Record what a PyNN script builds, as a ``Network``, without any simulator.
+
+``capture`` hands the script an object with the PyNN API. Arguments, defaults and names are checked
+by PyNN's own standard models and connectors; nothing is drawn and nothing is simulated. The harness
+sets up, runs and ends the simulation, and draws every random quantity from the study's seeds, so
+``rng`` arguments are accepted but do not decide any number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pyNN.connectors
+import pyNN.random
+import pyNN.standardmodels.cells
+import pyNN.standardmodels.synapses
+from numpy.typing import NDArray
+
+from pynn_portability.errors import RequestError
+from pynn_portability.model.network import (
+    AllToAll,
+    Connector,
+    Distribution,
+    FixedNumberPost,
+    FixedNumberPre,
+    FixedProbability,
+    FixedTotalNumber,
+    FromList,
+    Network,
+    OneToOne,
+    Population,
+    Projection,
+    Receptor,
+    Value,
+    recognise_drives,
+)
+
+CELL_TYPES = (
+    "IF_curr_exp",
+    "IF_curr_alpha",
+    "IF_cond_exp",
+    "IF_cond_alpha",
+    "SpikeSourcePoisson",
+    "SpikeSourceArray",
+)
+CONNECTORS = (
+    "AllToAllConnector",
+    "OneToOneConnector",
+    "FixedProbabilityConnector",
+    "FixedTotalNumberConnector",
+    "FixedNumberPreConnector",
+    "FixedNumberPostConnector",
+    "FromListConnector",
+)
+DISTRIBUTIONS = tuple(sorted(pyNN.random.available_distributions))
+
+Build = Callable[..., Any]
+
+
+class UnsupportedError(RequestError, AttributeError):
+    """The script uses something of PyNN that the harness cannot carry over."""
+
+
+@dataclass
+class _Population:
+    """What a script gets for ``sim.Population``: a description that it may still change."""
+
+    label: str
+    size: int
+    cell_type: str
+    parameters: dict[str, Value]
+    spike_times: tuple[NDArray[np.float64], ...]
+    initial_values: dict[str, Value] = field(default_factory=dict)
+    recorded: bool = False
+
+    def __len__(self) -> int:
+        return self.size
+
+    def initialize(self, **initial_values: Any) -> None:
+        """Set initial values of state variables; the membrane potential ``v`` is supported."""
+        for name, value in initial_values.items():
+            if name != "v" or self.cell_type.startswith("SpikeSource"):
+                raise UnsupportedError(
+                    f"initialize({name}=...) of population {self.label!r} is not supported; "
+                    "supported is v of integrate-and-fire cells"
+                )
+            self.initial_values[name] = _value(
+                value, (self.size,), f"{self.label!r}: initial {name}"
+            )
+
+    def set(self, **parameters: Any) -> None:
+        """Change cell parameters."""
+        known = {**self.parameters, **({"spike_times": 0} if self._is_array else {})}
+        for name, value in parameters.items():
+            if name not in known:
+                raise RequestError(
+                    f"set({name}=...): {self.cell_type} of population {self.label!r} has no such "
+                    f"parameter; it has {', '.join(known)}"
+                )
+            if name == "spike_times":
+                cells = pyNN.standardmodels.cells.SpikeSourceArray(spike_times=value)
+                self.spike_times = _spike_times(cells, self.size)
+            else:
+                self.parameters[name] = _value(value, (self.size,), f"{self.label!r}: {name}")
+
+    @property
+    def _is_array(self) -> bool:
+        return self.cell_type == "SpikeSourceArray"
+
+    def record(self, variables: str | list[str], to_file: None = None) -> None:
+        """Record spikes."""
+        if variables not in ("spikes", ["spikes"], ("spikes",)) or to_file is not None:
+            raise UnsupportedError(
+                f"record({variables!r}) of population {self.label!r} is not supported; "
+                'supported is record("spikes")'
+            )
+        self.recorded = True
+
+    def __getitem__(self, index: Any) -> None:
+        raise UnsupportedError(
+            f"a part of population {self.label!r} (PopulationView) is not supported; "
+            "make it a population of its own"
+        )
+
+    def __add__(self, other: Any) -> None:
+        raise UnsupportedError(
+            f"the assembly {self.label!r} + ... is not supported; connect populations one by one"
+        )
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        raise UnsupportedError(
+            f"Population.{name} is not supported; supported are size, label, initialize, set and "
+            'record("spikes")'
+        )
+
+    def described(self) -> Population:
+        return Population(
+            self.label,
+            self.size,
+            self.cell_type,
+            dict(self.parameters),
+            dict(self.initial_values),
+            self.recorded,
+            self.spike_times,
+        )
+
+
+class Recorder:
+    """The ``sim`` that a model script is called with: the supported part of the PyNN API."""
+
+    NumpyRNG = pyNN.random.NumpyRNG
+    RandomDistribution = pyNN.random.RandomDistribution
+
+    def __init__(self, timestep: float) -> None:
+        self._timestep = timestep
+        self._populations: list[_Population] = []
+        self._projections: list[Projection] = []
+        for name in CELL_TYPES:
+            setattr(self, name, getattr(pyNN.standardmodels.cells, name))
+        for name in CONNECTORS:
+            setattr(self, name, getattr(pyNN.connectors, name))
+
+        class StaticSynapse(pyNN.standardmodels.synapses.StaticSynapse):
+            def _get_minimum_delay(self) -> float:
+                return timestep
+
+        self.StaticSynapse = StaticSynapse
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        if name in ("run", "run_for", "run_until", "reset", "end"):
+            raise UnsupportedError(
+                f"sim.{name} does not belong in a build function; the harness runs the simulation"
+            )
+        raise UnsupportedError(
+            f"sim.{name} is not supported; supported are Population, Projection, StaticSynapse, "
+            f"RandomDistribution, NumpyRNG, initialize, set, record, setup, get_time_step, the "
+            f"cells {', '.join(CELL_TYPES)} and the connectors {', '.join(CONNECTORS)}"
+        )
+
+    def setup(self, timestep: float | None = None, *_: Any, **__: Any) -> int:
+        """Accepted when it agrees with the study's time step."""
+        if timestep is not None and timestep != self._timestep:
+            raise RequestError(
+                f"setup(timestep={timestep}) contradicts the study, whose timestep is "
+                f"{self._timestep} ms"
+            )
+        return 0
+
+    def get_time_step(self) -> float:
+        """The time step, ms."""
+        return self._timestep
+
+    get_min_delay = get_time_step
+
+    def rank(self) -> int:
+        return 0
+
+    def num_processes(self) -> int:
+        return 1
+
+    def Population(  # noqa: N802 (the name is PyNN's)
+        self,
+        size: int,
+        cellclass: Any,
+        cellparams: Mapping[str, Any] | None = None,
+        structure: None = None,
+        initial_values: Mapping[str, Any] | None = None,
+        label: str | None = None,
+    ) -> _Population:
+        label = f"population{len(self._populations)}" if label is None else label
+        if any(p.label == label for p in self._populations):
+            raise RequestError(
+                f"two populations are labelled {label!r}; results are told apart by label"
+            )
+        if not isinstance(size, int | np.integer) or size < 1:
+            raise RequestError(
+                f"population {label!r} has size {size!r}; allowed is a whole number of at least 1"
+            )
+        if structure is not None:
+            raise UnsupportedError(
+                f"Population(structure=...) of {label!r} is not supported; supported are "
+                "populations without positions"
+            )
+        cells = cellclass(**(cellparams or {})) if isinstance(cellclass, type) else cellclass
+        cell_type = type(cells).__name__
+        if cell_type not in CELL_TYPES:
+            raise UnsupportedError(
+                f"cell type {cell_type} of population {label!r} is not supported; supported are "
+                f"{', '.join(CELL_TYPES)}"
+            )
+        spike_times = _spike_times(cells, int(size)) if cell_type == "SpikeSourceArray" else ()
+        parameters = {
+            name: _value(array, (int(size),), f"{label!r}: {name}")
+            for name, array in cells.parameter_space.items()
+            if name != "spike_times"
+        }
+        population = _Population(label, int(size), cell_type, parameters, spike_times)
+        if not cell_type.startswith("SpikeSource"):
+            population.initialize(v=cells.default_initial_values["v"])
+        population.initialize(**(initial_values or {}))
+        self._populations.append(population)
+        return population
+
+    def Projection(  # noqa: N802
+        self,
+        presynaptic_population: _Population,
+        postsynaptic_population: _Population,
+        connector: Any,
+        synapse_type: Any = None,
+        source: None = None,
+        receptor_type: str | None = None,
+        space: None = None,
+        label: str | None = None,
+    ) -> None:
+        pre, post = presynaptic_population, postsynaptic_population
+        for population in (pre, post):
+            if population not in self._populations:
+                raise UnsupportedError(
+                    "Projection is supported between whole populations made by sim.Population"
+                )
+        label = self._projection_label(label or f"{pre.label}->{post.label}")
+        if source is not None or space is not None:
+            raise UnsupportedError(
+                f"source and space of projection {label!r} are not supported; leave them out"
+            )
+        if post.cell_type.startswith("SpikeSource"):
+            raise RequestError(f"projection {label!r} targets spike sources, which take no input")
+        synapse = synapse_type or self.StaticSynapse()
+        if not isinstance(synapse, pyNN.standardmodels.synapses.StaticSynapse):
+            raise UnsupportedError(
+                f"synapse type {type(synapse).__name__} of projection {label!r} is not supported; "
+                "supported is StaticSynapse"
+            )
+        described, columns = _connector(connector, pre, post, label)
+        shape = (pre.size, post.size)
+        values = {
+            name: columns.get(
+                name, _value(synapse.parameter_space[name], shape, f"{label!r}: {name}")
+            )
+            for name in ("weight", "delay")
+        }
+        receptor = _receptor(receptor_type, values["weight"], label)
+        _check_sign(receptor, values["weight"], post.cell_type, label)
+        self._projections.append(
+            Projection(
+                label, pre.label, post.label, receptor, described, values["weight"], values["delay"]
+            )
+        )
+
+    def _projection_label(self, label: str) -> str:
+        taken = {p.label for p in self._projections}
+        candidates = [label, *(f"{label} #{n}" for n in range(2, len(taken) + 2))]
+        return next(c for c in candidates if c not in taken)
+
+    def initialize(self, cells: _Population, **initial_values: Any) -> None:
+        cells.initialize(**initial_values)
+
+    def set(self, cells: _Population, **parameters: Any) -> None:
+        cells.set(**parameters)
+
+    def record(self, variables: Any, source: _Population, filename: None = None) -> None:
+        source.record(variables, filename)
+
+    def network(self) -> Network:
+        """What was recorded, with Poisson drives recognised."""
+        network = Network(tuple(p.described() for p in self._populations), tuple(self._projections))
+        if not network.recorded:
+            raise RequestError(
+                'the model records no spikes; call record("spikes") on the populations to compare'
+            )
+        return recognise_drives(network)
+
+
+# --- Values ---
+
+
+def _value(value: Any, shape: tuple[int, ...], where: str) -> Value:
+    """A parameter as PyNN accepts it: a number, one number per cell or pair, or a distribution."""
+    if hasattr(value, "base_value"):
+        if value.operations:
+            raise UnsupportedError(f"{where} is a computed lazy array; pass its values as an array")
+        value = value.base_value
+    if isinstance(value, pyNN.random.RandomDistribution):
+        if value.name not in DISTRIBUTIONS:
+            raise UnsupportedError(
+                f"{where}: RandomDistribution({value.name!r}) is not supported; supported are "
+                f"{', '.join(DISTRIBUTIONS)}"
+            )
+        return Distribution(value.name, {k: float(v) for k, v in value.parameters.items()})
+    try:
+        array = np.asarray(value, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise UnsupportedError(
+            f"{where} is {value!r}; supported are a number, an array and a RandomDistribution"
+        ) from None
+    if not np.all(np.isfinite(array)):
+        raise RequestError(f"{where} contains {value!r}; allowed are finite numbers")
+    if array.ndim == 0:
+        return float(array)
+    if array.shape != shape:
+        raise RequestError(f"{where} has shape {array.shape}; allowed is a number or shape {shape}")
+    return array
+
+
+def _spike_times(cells: Any, size: int) -> tuple[NDArray[np.float64], ...]:
+    space = cells.parameter_space
+    space.shape = (size,)
+    sequences = space["spike_times"].evaluate(simplify=False)
+    return tuple(np.asarray(s.value, dtype=np.float64) for s in sequences)
+
+
+def _connector(
+    connector: Any, pre: _Population, post: _Population, label: str
+) -> tuple[Connector, dict[str, NDArray[np.float64]]]:
+    """The connector's description, and the columns of an explicit list by name."""
+    kind = type(connector).__name__
+    if kind not in CONNECTORS:
+        raise UnsupportedError(
+            f"{kind} of projection {label!r} is not supported; supported are "
+            f"{', '.join(CONNECTORS)}"
+        )
+    self_connections = getattr(connector, "allow_self_connections", True)
+    if not isinstance(self_connections, bool):
+        raise UnsupportedError(
+            f"{kind}(allow_self_connections={self_connections!r}) of projection {label!r} is not "
+            "supported; supported are True and False"
+        )
+    excluded = 1 if pre is post and not self_connections else 0
+    match kind:
+        case "AllToAllConnector":
+            return AllToAll(self_connections), {}
+        case "OneToOneConnector":
+            return OneToOne(), {}
+        case "FixedProbabilityConnector":
+            if connector.p_connect > 1:
+                raise RequestError(
+                    f"FixedProbabilityConnector({connector.p_connect}) of projection {label!r}: "
+                    "allowed are probabilities from 0 to 1"
+                )
+            return FixedProbability(connector.p_connect, self_connections), {}
+        case "FromListConnector":
+            return _from_list(connector, pre, post, label)
+    if not isinstance(connector.n, int | np.integer):
+        raise UnsupportedError(
+            f"{kind}(n={connector.n!r}) of projection {label!r} is not supported; supported is a "
+            "whole number"
+        )
+    n = int(connector.n)
+    replacement = bool(connector.with_replacement)
+    if kind == "FixedTotalNumberConnector":
+        available = pre.size * (post.size - excluded)
+        described: Connector = FixedTotalNumber(n, replacement, self_connections)
+    elif kind == "FixedNumberPreConnector":
+        available = pre.size - excluded
+        described = FixedNumberPre(n, replacement, self_connections)
+    else:
+        available = post.size - excluded
+        described = FixedNumberPost(n, replacement, self_connections)
+    if n > available and (not replacement or available == 0):
+        raise RequestError(
+            f"{kind}({n}) of projection {label!r}: only {available} can be chosen without "
+            "replacement"
+        )
+    return described, {}
+
+
+def _from_list(
+    connector: Any, pre: _Population, post: _Population, label: str
+) -> tuple[FromList, dict[str, NDArray[np.float64]]]:
+    table = np.asarray(connector.conn_list, dtype=np.float64).reshape(len(connector.conn_list), -1)
+    names = tuple(getattr(connector, "column_names", ())) if len(table) else ()
+    unknown = [name for name in names if name not in ("weight", "delay")]
+    if unknown:
+        raise UnsupportedError(
+            f"column {unknown[0]!r} of the list of projection {label!r} is not supported; "
+            "supported are weight and delay"
+        )
+    pairs = table[:, :2] if len(table) else np.empty((0, 2))
+    for column, population in zip(pairs.T, (pre, post), strict=True):
+        outside = (column < 0) | (column >= population.size) | (column != np.floor(column))
+        if outside.any():
+            raise RequestError(
+                f"the list of projection {label!r} holds index {column[outside][0]:g} of "
+                f"population {population.label!r}; allowed are 0 to {population.size - 1}"
+            )
+    columns = {name: table[:, 2 + k].copy() for k, name in enumerate(names)}
+    source, target = pairs.T.astype(np.int64)
+    return FromList(source, target), columns
+
+
+def _receptor(receptor_type: str | None, weight: Value, label: str) -> Receptor:
+    """The receptor that was named, otherwise PyNN's rule: negative weights are inhibitory."""
+    if receptor_type in (None, "default"):
+        return "inhibitory" if _bounds(weight)[1] <= 0 and _bounds(weight)[0] < 0 else "excitatory"
+    if receptor_type not in ("excitatory", "inhibitory"):
+        raise RequestError(
+            f"receptor_type {receptor_type!r} of projection {label!r} is unknown; allowed are "
+            "excitatory and inhibitory"
+        )
+    return "inhibitory" if receptor_type == "inhibitory" else "excitatory"
+
+
+def _bounds(weight: Value) -> tuple[float, float]:
+    """Smallest and largest weight as far as it is certain; a distribution's centre otherwise."""
+    if isinstance(weight, Distribution):
+        p = weight.parameters
+        centre = p.get("mu", (p.get("low", 0.0) + p.get("high", 0.0)) / 2)
+        return (float(centre), float(centre))
+    array = np.asarray(weight)
+    return (
+        (float(array.min(initial=np.inf)), float(array.max(initial=-np.inf)))
+        if array.size
+        else (0, 0)
+    )
+
+
+def _check_sign(receptor: Receptor, weight: Value, cell_type: str, label: str) -> None:
+    low, high = _bounds(weight)
+    negative = receptor == "inhibitory" and cell_type.startswith("IF_curr")
+    if (high > 0) if negative else (low < 0):
+        rule = "negative or zero" if negative else "positive or zero"
+        raise RequestError(
+            f"weights of the {receptor} projection {label!r} onto {cell_type} must be {rule} "
+            f"(PyNN's sign convention), but reach {high if negative else low:g}"
+        )

@@ -1,0 +1,107 @@
+"""Model scripts: finding their build function, and recording the network that it makes."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.machinery
+import inspect
+import pkgutil
+import sys
+import traceback
+import types
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pynn_portability.models
+from pynn_portability.errors import RequestError
+from pynn_portability.model.network import Network
+from pynn_portability.model.recorder import Recorder
+
+Build = Callable[..., Any]
+
+
+def shipped_models() -> tuple[str, ...]:
+    """Names of the models that come with the harness."""
+    return tuple(sorted(m.name for m in pkgutil.iter_modules(pynn_portability.models.__path__)))
+
+
+def load_model(reference: str, base: Path) -> Build:
+    """The build function that ``reference`` names: a shipped model, or ``path/script.py:function``.
+
+    A relative path starts at ``base``. Loading a script runs it, as any PyNN script is run.
+    """
+    if ":" not in reference:
+        if reference not in shipped_models():
+            raise RequestError(
+                f"unknown model {reference!r}; shipped models are {', '.join(shipped_models())}, "
+                'and a script of your own is named "path/to/script.py:function"'
+            )
+        return importlib.import_module(f"pynn_portability.models.{reference}").build
+    path_text, function = reference.rsplit(":", 1)
+    path = (base / path_text).resolve()
+    if not path.is_file():
+        raise RequestError(f"model script {path} does not exist")
+    loader = _Uncached(path.stem, str(path))
+    module = types.ModuleType(path.stem)
+    module.__file__ = str(path)
+    sys.path.insert(0, str(path.parent))  # so that the script can import its neighbours
+    try:
+        loader.exec_module(module)
+    except Exception as error:
+        raise RequestError(_where(error, path)) from error
+    finally:
+        sys.path.remove(str(path.parent))
+    build = getattr(module, function, None)
+    if not callable(build):
+        raise RequestError(f"model script {path} has no function {function!r}")
+    return build
+
+
+class _Uncached(importlib.machinery.SourceFileLoader):
+    """Compiles the script anew: nothing is written beside it, and an edit is never missed."""
+
+    def get_code(self, fullname: str) -> types.CodeType:
+        return self.source_to_code(self.get_data(self.path), self.path)
+
+
+def model_parameters(build: Build) -> dict[str, Any]:
+    """Parameters of a build function besides ``sim``, with their defaults.
+
+    ``inspect.Parameter.empty`` stands where a value must be given. ``rng`` is left out: it is for
+    those who run the script on a stock backend, as the harness draws every number itself.
+    """
+    parameters = list(inspect.signature(build).parameters.values())[1:]
+    variadic = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    return {p.name: p.default for p in parameters if p.kind not in variadic and p.name != "rng"}
+
+
+def capture(build: Build, parameters: Mapping[str, Any], timestep: float) -> Network:
+    """The network that ``build(sim, **parameters)`` makes, on a grid of ``timestep`` ms.
+
+    Raises ``RequestError`` when the script fails, uses something unsupported or records no spikes.
+    """
+    recorder = Recorder(timestep)
+    try:
+        build(recorder, **parameters)
+    except RequestError as error:
+        raise RequestError(f"{error}{_line(error, build)}") from error
+    except Exception as error:
+        path = Path(inspect.getsourcefile(build) or "the model script")
+        raise RequestError(_where(error, path)) from error
+    return recorder.network()
+
+
+def _where(error: BaseException, path: Path) -> str:
+    lines = [f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename == str(path)]
+    if isinstance(error, SyntaxError):
+        lines = [error.lineno]
+    line = f", line {lines[-1]}" if lines else ""
+    reason = str(error.msg if isinstance(error, SyntaxError) else error) or "no message"
+    return f"{path}{line}: {type(error).__name__}: {reason}"
+
+
+def _line(error: BaseException, build: Build) -> str:
+    source = inspect.getsourcefile(build)
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename == source]
+    return f" ({source}, line {frames[-1].lineno})" if frames else ""

@@ -1,0 +1,127 @@
+"""Finished runs on disk, found by what determines their result.
+
+``DIR/runs/<key>/`` holds ``spikes.h5`` (SONATA) and ``run.json`` (everything that made it). The key
+is a hash of the request (what was asked for) and of the environment (the software that answered).
+A run folder appears whole or not at all: it is filled beside its place and then renamed.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from pynn_portability.errors import RequestError
+from pynn_portability.spikes.data import SpikeData
+from pynn_portability.spikes.sonata import read_sonata, write_sonata
+
+KEY_LENGTH = 24  # hexadecimal digits, 96 bits
+SPIKES = "spikes.h5"
+RECORD = "run.json"
+_UNFINISHED = ".unfinished-"
+
+
+def run_key(request: Mapping[str, Any], environment: Mapping[str, Any]) -> str:
+    """The name of a run: a hash of everything that determines its spikes."""
+    text = json.dumps(
+        {"request": request, "environment": environment}, sort_keys=True, allow_nan=False
+    )
+    return hashlib.sha256(text.encode()).hexdigest()[:KEY_LENGTH]
+
+
+class Store:
+    """Runs below one output folder. Nothing is written before `locked` or `add`."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.runs = folder / "runs"
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Make the folder, keep other processes out of it, and remove what a crash left behind.
+
+        Raises ``RequestError`` when the folder cannot be written or another process uses it.
+        """
+        try:
+            self.runs.mkdir(parents=True, exist_ok=True)
+            lock = (self.folder / ".lock").open("w")
+        except OSError as error:
+            raise RequestError(
+                f"{self.folder}: the output folder cannot be written: {error.strerror}"
+            ) from None
+        with lock:
+            try:
+                # released by the operating system when the process ends, however it ends
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                raise RequestError(
+                    f"{self.folder}: another portability process is writing to this output folder, "
+                    "wait for it or choose another folder with --out"
+                ) from None
+            for leftover in self.runs.glob(f"{_UNFINISHED}*"):
+                shutil.rmtree(leftover, ignore_errors=True)
+            yield
+
+    def make_scratch(self, key: str) -> Path:
+        """A folder for whatever a running simulator writes; the next lock removes what is left."""
+        folder = self.runs / f"{_UNFINISHED}scratch-{key}"
+        folder.mkdir()
+        return folder
+
+    def find(self, key: str) -> dict[str, Any] | None:
+        """The record of a run, or None when it is not there or its files are damaged."""
+        record = self._record(key)
+        try:
+            if record and record["spikes_sha256"] == file_hash(self.runs / key / SPIKES):
+                return record
+        except (OSError, KeyError):
+            pass
+        return None
+
+    def newest(self, request: Mapping[str, Any]) -> dict[str, Any] | None:
+        """The latest run of a request, whatever software made it."""
+        records = (self._record(file.parent.name) for file in self.runs.glob(f"*/{RECORD}"))
+        matching = [r for r in records if r and r.get("request") == request]
+        matching.sort(key=lambda record: str(record.get("created")), reverse=True)
+        return next((record for record in matching if self.find(record["key"])), None)
+
+    def _record(self, key: str) -> dict[str, Any] | None:
+        try:
+            record = json.loads((self.runs / key / RECORD).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return None
+        return record if isinstance(record, dict) and record.get("key") == key else None
+
+    def spikes(self, key: str) -> SpikeData:
+        return read_sonata(self.runs / key / SPIKES)
+
+    def add(self, key: str, record: Mapping[str, Any], spikes: SpikeData) -> dict[str, Any]:
+        """Store a finished run; returns its record with the key and the hash of its spikes."""
+        temporary = self.runs / f"{_UNFINISHED}{key}"
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir(parents=True)
+        try:
+            write_sonata(temporary / SPIKES, spikes)
+            complete = {"key": key, **record, "spikes_sha256": file_hash(temporary / SPIKES)}
+            text = json.dumps(complete, indent=1, allow_nan=False)
+            (temporary / RECORD).write_text(text + "\n", encoding="utf-8")
+            # what is in the way is damaged, otherwise it would not have been run again
+            shutil.rmtree(self.runs / key, ignore_errors=True)
+            temporary.replace(self.runs / key)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+        return complete
+
+
+def file_hash(path: Path) -> str:
+    """SHA-256 of a file's content, hexadecimal."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(2**20):
+            digest.update(block)
+    return digest.hexdigest()

@@ -1,0 +1,364 @@
+"""The study file: what to run, checked key by key and expanded into single runs.
+
+The shape of the file is documented in ``docs/study-file.md``. Whatever is wrong with a file becomes
+one ``RequestError`` sentence that names the file, the key (or the line) and what is allowed there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import math
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import ConfigDict, Field, PrivateAttr, field_validator, model_validator
+
+from pynn_portability.errors import RequestError
+from pynn_portability.tables import Section, choices, place, read_table, shown, similar
+
+if TYPE_CHECKING:
+    from pynn_portability.formats.number_format import NumberFormat
+
+MAX_SEED = 2**32 - 1  # the largest seed that every simulator's generator takes
+MAX_STEPS = 2**31 - 1  # steps are 32-bit integers inside some simulators
+
+_TYPE_NAMES = {int: "a whole number", float: "a number", str: "a string", bool: "true or false"}
+
+Role = Literal["reference", "candidate"]
+
+
+@dataclass(frozen=True)
+class Run:
+    """One simulation: one realization (seed) of the network on a backend in a number format."""
+
+    role: Role
+    backend: str
+    format: str
+    seed: int
+
+
+class Header(Section):
+    """``[study]``"""
+
+    name: str = Field(
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$",
+        max_length=100,
+        description="a name of letters, digits, '.', '_' and '-' (it names the output folder)",
+    )
+
+
+class Model(Section):
+    """``[model]``: ``build`` names the function, every other key is a parameter of it."""
+
+    model_config = ConfigDict(extra="allow", frozen=True, strict=True)
+
+    build: str = Field(min_length=1, description='a shipped model or "path/to/script.py:function"')
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        return dict(self.model_extra or {})
+
+
+class Simulation(Section):
+    """``[simulation]``: times in ms."""
+
+    duration: float = Field(
+        gt=0, allow_inf_nan=False, description="a positive number of milliseconds"
+    )
+    warmup: float = Field(
+        1000.0, ge=0, allow_inf_nan=False, description="a number of milliseconds, zero or more"
+    )
+    timestep: float = Field(
+        0.1, gt=0, allow_inf_nan=False, description="a positive number of milliseconds"
+    )
+    seeds: list[int] = Field(
+        min_length=1, description=f"a list of different integers from 1 to {MAX_SEED}"
+    )
+
+    @field_validator("seeds")
+    @classmethod
+    def _different_seeds(cls, seeds: list[int]) -> list[int]:
+        for seed in seeds:
+            if not 1 <= seed <= MAX_SEED:
+                raise ValueError(f"seed {seed} is not an integer from 1 to {MAX_SEED}")
+            if seeds.count(seed) > 1:
+                raise ValueError(f"seed {seed} appears more than once, seeds must be different")
+        return seeds
+
+    @model_validator(mode="after")
+    def _on_the_grid(self) -> Simulation:
+        self.steps(self.timestep)
+        return self
+
+    def steps(self, timestep: float) -> int:
+        """Simulated steps of ``timestep`` ms: warm-up and analysed duration.
+
+        Raises ValueError, with the key and what is allowed, when one is no whole number of them.
+        """
+        for key in ("duration", "warmup"):
+            ratio = getattr(self, key) / timestep
+            if not ratio <= MAX_STEPS / 2:
+                raise ValueError(f"{key}: at most {MAX_STEPS // 2} steps are allowed")
+            if abs(ratio - round(ratio)) > 1e-6:
+                raise ValueError(
+                    f"{key}: must be a whole multiple of the timestep, "
+                    f"{getattr(self, key):g} ms is {ratio:g} steps of {timestep:g} ms"
+                )
+        return round(self.duration / timestep) + round(self.warmup / timestep)
+
+
+class Reference(Section):
+    """``[reference]``"""
+
+    backend: str = Field(description="the name of a backend")
+    format: str = Field("double", description="the name of a number format")
+
+
+class Candidate(Section):
+    """``[[candidate]]``: a list of formats stands for one candidate each."""
+
+    backend: str = Field(description="the name of a backend")
+    format: list[str] = Field(
+        min_length=1, description="the name of a number format or a list of names"
+    )
+
+    @field_validator("format", mode="before")
+    @classmethod
+    def _one_is_a_list(cls, value: object) -> object:
+        return [value] if isinstance(value, str) else value
+
+
+class Study(Section):
+    """A whole study file."""
+
+    study: Header
+    model: Model
+    simulation: Simulation
+    reference: Reference
+    candidate: list[Candidate] = Field(
+        default=[], description="a list of tables, [[candidate]] with double brackets"
+    )
+    backends: dict[str, dict[str, Any]] = Field(
+        default={}, description="one table per backend, such as [backends.nest]"
+    )
+
+    _file: Path = PrivateAttr()
+    _formats: dict[str, NumberFormat] = PrivateAttr(default_factory=dict)
+    _build: Callable[..., Any] = PrivateAttr()
+
+    @property
+    def file(self) -> Path:
+        return self._file
+
+    @property
+    def name(self) -> str:
+        return self.study.name
+
+    def combinations(self) -> tuple[tuple[Role, str, str], ...]:
+        """(role, backend, format), the reference first."""
+        return (
+            ("reference", self.reference.backend, self.reference.format),
+            *(("candidate", c.backend, name) for c in self.candidate for name in c.format),
+        )
+
+    def runs(self) -> tuple[Run, ...]:
+        """Every simulation that the study asks for, the reference's first."""
+        return tuple(
+            Run(role, backend, number_format, seed)
+            for role, backend, number_format in self.combinations()
+            for seed in self.simulation.seeds
+        )
+
+    def backend_names(self) -> tuple[str, ...]:
+        """Backends that take part, each once, in order of appearance."""
+        return tuple(dict.fromkeys(backend for _, backend, _ in self.combinations()))
+
+    def options(self, backend: str) -> dict[str, Any]:
+        """Every option of a backend: what the file says, otherwise its default."""
+        from pynn_portability.backends import load  # noqa: PLC0415 - keeps `--help` fast
+
+        defaults = {name: option.default for name, option in load(backend).OPTIONS.items()}
+        return defaults | self.backends.get(backend, {})
+
+    def number_format(self, name: str) -> NumberFormat:
+        """The number format that the file calls ``name``."""
+        from pynn_portability.formats.number_format import number_format  # noqa: PLC0415
+
+        if name not in self._formats:
+            self._formats[name] = number_format(name, self.file.parent)
+        return self._formats[name]
+
+    def timestep(self, format_name: str) -> float:
+        """Time step (ms) of runs in a number format: its own, otherwise the study's."""
+        return self.number_format(format_name).timestep or self.simulation.timestep
+
+    @property
+    def build(self) -> Callable[..., Any]:
+        """The model's build function."""
+        return self._build
+
+
+def load_study(path: Path) -> Study:
+    """Read and check a study file.
+
+    Raises ``RequestError`` for everything that can be wrong before the model is built: unreadable
+    file, TOML syntax, keys, types, values, and names of backends, formats, options, models and
+    parameters.
+    """
+    study = read_table(path, Study, "study file")
+    study._file = path
+    _check_backends(study)
+    _check_formats(study)
+    _check_options(study)
+    _check_model(study)
+    return study
+
+
+def _check_backends(study: Study) -> None:
+    from pynn_portability.backends import NAMES  # noqa: PLC0415
+
+    named = [("reference.backend", study.reference.backend)]
+    for i, candidate in enumerate(study.candidate):
+        named.append((place(("candidate", i, "backend")), candidate.backend))
+    named += [(f"backends.{name}", name) for name in study.backends]
+    for key, name in named:
+        if name not in NAMES:
+            raise RequestError(
+                f"{study.file}: {key}: unknown backend {name!r}{choices(name, NAMES)}"
+            )
+
+
+def _check_formats(study: Study) -> None:
+    """Known names, time steps that fit the durations, and no combination twice."""
+
+    def known(key: str, name: str) -> str:
+        try:
+            timestep = study.timestep(name)
+        except RequestError as error:
+            raise RequestError(f"{study.file}: {key}: {error}") from None
+        try:
+            study.simulation.steps(timestep)
+        except ValueError as error:
+            raise RequestError(
+                f"{study.file}: {key}: {name!r} does not fit simulation.{error}"
+            ) from None
+        return name
+
+    reference = (study.reference.backend, known("reference.format", study.reference.format))
+    seen = {reference: "the reference"}
+    for i, candidate in enumerate(study.candidate):
+        key = place(("candidate", i, "format"))
+        for name in candidate.format:
+            combination = (candidate.backend, known(key, name))
+            if combination in seen:
+                raise RequestError(
+                    f"{study.file}: {key}: {candidate.backend} with {name!r} repeats "
+                    f"{seen[combination]}, every combination of backend and format may appear once"
+                )
+            seen[combination] = f"candidate {i + 1}"
+
+
+def _check_options(study: Study) -> None:
+    from pynn_portability.backends import load  # noqa: PLC0415
+
+    for backend, given in study.backends.items():
+        options = load(backend).OPTIONS
+        for name, value in given.items():
+            key = f"{study.file}: backends.{backend}.{name}"
+            if name not in options:
+                raise RequestError(f"{key}: unknown option{choices(name, options)}")
+            option = options[name]
+            if option.allowed and value not in option.allowed:
+                allowed = ", ".join(repr(a) for a in option.allowed)
+                raise RequestError(f"{key}: must be one of {allowed}, not {shown(value)}")
+            # bool is a subclass of int in Python, but true is no number in TOML
+            accepted = (int, float) if option.type is float else (option.type,)
+            if not isinstance(value, accepted) or isinstance(value, bool) != (option.type is bool):
+                raise RequestError(f"{key}: must be {_TYPE_NAMES[option.type]}, not {shown(value)}")
+            least = option.minimum
+            if least is not None and isinstance(value, int | float) and value < least:
+                raise RequestError(f"{key}: must be at least {least:g}, not {value}")
+
+
+def _check_model(study: Study) -> None:
+    from pynn_portability.model.scripts import load_model, model_parameters, shipped_models  # noqa: PLC0415
+
+    reference = study.model.build
+    try:
+        # loading a script runs it, and what it prints is not the command's output
+        with contextlib.redirect_stdout(sys.stderr):
+            study._build = load_model(reference, study.file.parent)
+    except RequestError as error:
+        hint = "" if ":" in reference else similar(reference, shipped_models())
+        raise RequestError(f"{study.file}: model.build: {error}{hint}") from None
+    known = model_parameters(study.build)
+    given = study.model.parameters
+    for name, value in given.items():
+        if name not in known:
+            raise RequestError(
+                f"{study.file}: model.{name}: {study.model.build} has no such parameter"
+                f"{choices(name, known)}"
+            )
+        if not _is_plain(value):
+            raise RequestError(
+                f"{study.file}: model.{name}: must be a finite number, a string, true or false, "
+                f"or a list or table of these, not {shown(value)}"
+            )
+    for name, default in known.items():
+        if default is inspect.Parameter.empty and name not in given:
+            raise RequestError(
+                f"{study.file}: model.{name}: is missing, {study.model.build} has no default for it"
+            )
+
+
+def _is_plain(value: object) -> bool:
+    """Whether JSON can hold the value (TOML also has dates, infinity and not-a-number)."""
+    if isinstance(value, Mapping):
+        return all(map(_is_plain, value.values()))
+    if isinstance(value, list):
+        return all(map(_is_plain, value))
+    if isinstance(value, float):
+        return math.isfinite(value)
+    return isinstance(value, (int, str))
+
+
+def inventory() -> dict[str, Any]:
+    """What a study file can name, as plain JSON values: models, backends, formats and machines."""
+    from pynn_portability.backends import NAMES, load  # noqa: PLC0415
+    from pynn_portability.formats.number_format import FORMATS, machine_formats  # noqa: PLC0415
+    from pynn_portability.model.scripts import load_model, model_parameters, shipped_models  # noqa: PLC0415
+
+    models = []
+    for name in shipped_models():
+        parameters = model_parameters(load_model(name, Path()))
+        models.append({"name": name, "parameters": parameters})
+    backends = []
+    for name in NAMES:
+        backend = load(name)
+        problem = backend.available()
+        backends.append(
+            {
+                "name": name,
+                "problem": problem,
+                "versions": {} if problem else backend.versions(),
+                "options": {
+                    key: {
+                        "type": option.type.__name__,
+                        "default": option.default,
+                        "allowed": list(option.allowed),
+                        "meaning": option.meaning,
+                    }
+                    for key, option in backend.OPTIONS.items()
+                },
+            }
+        )
+    return {
+        "models": models,
+        "backends": backends,
+        "formats": list(FORMATS),
+        "machines": machine_formats(),
+    }

@@ -1,0 +1,163 @@
+"""One run in a process of its own: capture, realize, build, simulate, store.
+
+Reads its specification, which `pynn_portability.run.execution` writes, as one line of JSON from standard
+input. Reports JSON lines on the pipe that the specification names: ``{"phase": ...}``,
+``{"fraction": ...}`` and at the end ``{"error": ...}`` if it failed. Success is the run's appearance
+in the store.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+import os
+import resource
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from pynn_portability import backends
+from pynn_portability.errors import RequestError
+from pynn_portability.formats.number_format import number_format
+from pynn_portability.model.network import Network
+from pynn_portability.model.scripts import capture, load_model
+from pynn_portability.model.transforms import plant
+from pynn_portability.realize.realization import Realization
+from pynn_portability.run.execution import host
+from pynn_portability.run.store import Store
+
+Report = Callable[[Mapping[str, Any]], None]
+
+
+def main() -> None:
+    """Entry point of the subprocess; exit code 1 when the run failed."""
+    serve(simulate)
+
+
+def serve(work: Callable[[Mapping[str, Any], Report], None]) -> None:
+    """Do ``work`` as a subprocess: a specification comes in, reports go out on the pipe it names."""
+    specification = json.loads(sys.stdin.readline())
+    # the working directory changes, and modules must not come from it
+    sys.path[:] = [folder for folder in sys.path if folder]
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    os.set_inheritable(specification["pipe"], False)  # compilers need not hold it open
+    with os.fdopen(specification["pipe"], "w", buffering=1) as pipe:
+
+        def report(message: Mapping[str, Any]) -> None:
+            print(json.dumps(message), file=pipe)
+
+        try:
+            work(specification, report)
+        except Exception as error:
+            traceback.print_exc()  # into the log
+            report({"error": _sentence(error)})
+            sys.exit(1)
+
+
+def simulate(specification: Mapping[str, Any], report: Report) -> None:
+    """Make the specified run and store it with the cost it had."""
+    request = specification["request"]
+    model = specification["model"]
+    backend = backends.load(request["backend"])
+    timestep, n_steps = request["timestep"], request["n_steps"]
+    network = captured(specification)
+
+    # what a backend imports to answer this is not part of building the network
+    if reason := backend.available():
+        raise RequestError(reason)
+    report({"phase": backend.building()})
+    number = number_format(request["format"], Path(model["base"]))
+    if number.fingerprint != request.get("machine"):
+        raise RequestError(f"number format {number.name!r} is not what it was a moment ago")
+    realization = Realization(network, request["seed"], timestep, number.delay_steps)
+    synapses = realization.n_synapses
+    resident_before = psutil.Process().memory_info().rss
+    start = time.perf_counter()
+    simulation = backend.simulation(realization, number, request["options"])
+    built = time.perf_counter()
+
+    report({"phase": "simulating"})
+    spikes = simulation.run(n_steps, lambda fraction: report({"fraction": fraction}))
+    simulated = time.perf_counter()
+
+    peak = peak_memory()
+    record = {
+        "schema": "portability-run/1",
+        "request": request,
+        "environment": specification["environment"],
+        "model": {"build": model["build"], "parameters": model["parameters"]},
+        "created": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="milliseconds"),
+        "host": host(),
+        "synapses": synapses,
+        "cost": {
+            "build_seconds": built - start,
+            "simulate_seconds": simulated - built,
+            "realtime_factor": (simulated - built) / (n_steps * timestep * 1e-3),
+            "peak_rss_bytes": peak,
+            "bytes_per_synapse": max(0, peak - resident_before) / synapses if synapses else None,
+            "bytes_per_synapse_allocated": (
+                simulation.synapse_bytes / synapses if simulation.synapse_bytes else None
+            ),
+            "threads": request["threads"],
+        },
+        "observations": dict(simulation.observations),
+    }
+    report({"phase": "storing", "fraction": 1.0})
+    Store(Path(specification["store"])).add(specification["key"], record, spikes)
+
+
+def captured(specification: Mapping[str, Any]) -> Network:
+    """The network of the model, captured again; RequestError if it is not what it was."""
+    model, request = specification["model"], specification["request"]
+    # a script that reads files finds them where it found them when it was captured for the plan
+    scratch = Path.cwd()
+    os.chdir(specification["directory"])
+    build = load_model(model["build"], Path(model["base"]))
+    network = capture(build, model["parameters"], request["timestep"])
+    os.chdir(scratch)
+    if fault := request.get("fault"):
+        network = plant(network, *fault)
+    if network.fingerprint() != request["network"]:
+        raise RequestError(
+            f"{model['build']} built another network than a moment ago, a model must not depend on "
+            "unseeded random numbers, the time or the machine"
+        )
+    return network
+
+
+def peak_memory() -> int:
+    """Largest resident memory of this process so far, in bytes."""
+    # Linux hands getrusage's maximum on to child processes, it would include the parent's
+    try:
+        status = Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
+        return next(
+            int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("VmHWM")
+        )
+    except (OSError, StopIteration):
+        unit = 1 if sys.platform == "darwin" else 1024
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def _sentence(error: BaseException) -> str:
+    words = " ".join(str(error).split()) or "no message"
+    if len(words) > 300:
+        words = words[:297] + "..."
+    return words if isinstance(error, RequestError) else f"{type(error).__name__}: {words}"
+
+
+def _end_with_parent() -> None:
+    """End this process when standard input ends: the process that started this one is gone."""
+    # not sys.stdin.read(): its lock, held by this thread, would abort the interpreter's shutdown
+    while os.read(0, 1):
+        pass
+    os._exit(1)
+
+
+if __name__ == "__main__":
+    main()
