@@ -14,11 +14,10 @@ from pynn_portability.judge.adequacy import (
     fractions,
     noticed_rate_changes,
     null_scores,
-    part,
-    rate_matched_noise,
     sparse_neurons,
     warnings,
 )
+from pynn_portability.judge.null_model import part, rate_matched_noise
 from pynn_portability.judge.statistics import Statistics, statistics
 from pynn_portability.judge.verdict import judge
 from pynn_portability.spikes.data import PopulationSpikes, SpikeData

@@ -20,7 +20,7 @@ import numpy as np
 
 from pynn_portability.errors import RequestError
 from pynn_portability.files import replacing
-from pynn_portability.judge import adequacy, diagnosis
+from pynn_portability.judge import adequacy, diagnosis, null_model
 from pynn_portability.judge import verdict as validation
 from pynn_portability.judge.adequacy import Evidence
 from pynn_portability.judge.statistics import STATISTICS, Statistics, statistics
@@ -335,17 +335,17 @@ def _add_evidence(
     parts = evidence.parts.setdefault(combination, {})
     fractions = adequacy.fractions(simulation.duration)
     for fraction in fractions:
-        part = adequacy.part(spikes, warmup, 0.0, fraction)
+        part = null_model.part(spikes, warmup, 0.0, fraction)
         parts.setdefault(fraction, {})[seed] = statistics(part, warmup)
     parts.setdefault(1.0, {})[seed] = whole
     if noise:
         nulls = evidence.noise.setdefault(combination, {})
         for fraction in {*fractions[:1], 1.0}:
-            part = adequacy.part(spikes, warmup, 0.0, fraction)
-            null = adequacy.rate_matched_noise(part, warmup, seed)
+            part = null_model.part(spikes, warmup, 0.0, fraction)
+            null = null_model.rate_matched_noise(part, warmup, seed)
             nulls.setdefault(fraction, {})[seed] = statistics(null, warmup)
     if last and adequacy.QUARTER in fractions:
-        part = adequacy.part(spikes, warmup, 1.0 - adequacy.QUARTER, 1.0)
+        part = null_model.part(spikes, warmup, 1.0 - adequacy.QUARTER, 1.0)
         evidence.last[seed] = statistics(part, warmup)
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from pynn_portability.errors import RequestError
+from pynn_portability.files import file_hash
 from pynn_portability.spikes.data import SpikeData
 from pynn_portability.spikes.sonata import read_sonata, write_sonata
 
@@ -116,12 +117,3 @@ class Store:
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
         return complete
-
-
-def file_hash(path: Path) -> str:
-    """SHA-256 of a file's content, hexadecimal."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(2**20):
-            digest.update(block)
-    return digest.hexdigest()

@@ -1,0 +1,172 @@
+"""Ensembles: what is judged. Runs of one network that differ by seed, with their statistics.
+
+Spikes come from files that anybody may have written; nothing here knows who. Statistics of a file are
+computed once and kept beside it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+import zipfile
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from functools import cache, cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pynn_portability.files import file_hash, replacing
+from pynn_portability.judge.null_model import part, rate_matched_noise
+from pynn_portability.judge.statistics import STATISTICS, Statistics, statistics
+from pynn_portability.sources import source_files, syntax_digest
+from pynn_portability.spikes.data import SpikeData
+from pynn_portability.spikes.sonata import read_sonata
+
+
+@dataclass(frozen=True)
+class Excerpt:
+    """What of a run is measured: the part from ``begin`` to ``end`` of its time after ``warmup`` (ms).
+
+    Both are fractions of that time. With ``noise``, a seed, it is the null model of that part (see
+    `pynn_portability.judge.null_model`) instead of the part itself.
+    """
+
+    warmup: float
+    begin: float = 0.0
+    end: float = 1.0
+    noise: int | None = None
+
+    def of(self, spikes: SpikeData) -> Statistics:
+        """Statistics of this part of a run, by population, then by statistic."""
+        if (self.begin, self.end) != (0.0, 1.0):
+            spikes = part(spikes, self.warmup, self.begin, self.end)
+        if self.noise is not None:
+            spikes = rate_matched_noise(spikes, self.warmup, self.noise)
+        return statistics(spikes, self.warmup)
+
+
+class Recording:
+    """A SONATA file with the spikes of one run, and their statistics.
+
+    Statistics are kept beside the file, with a checksum of their own, the hash of the spikes that they
+    are of, and the version of their definition; whatever does not match is computed anew. A folder that
+    cannot be written is no obstacle.
+    """
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+
+    @cached_property
+    def spikes(self) -> SpikeData:
+        """The spikes; RequestError for a file that is not whole."""
+        return read_sonata(self.file)
+
+    @cached_property
+    def _spikes_sha256(self) -> str:
+        return file_hash(self.file)
+
+    def statistics(self, excerpt: Excerpt) -> Statistics:
+        """Statistics of a part of the run, from beside the file if they are there."""
+        origin = {
+            "spikes_sha256": self._spikes_sha256,
+            "definition": definition(),
+            "excerpt": asdict(excerpt),
+        }
+        file = self._file(excerpt)
+        found = _read(file, origin)
+        if found is None:
+            found = excerpt.of(self.spikes)
+            with suppress(OSError):
+                _write(file, origin, found)
+        return found
+
+    def _file(self, excerpt: Excerpt) -> Path:
+        text = json.dumps(asdict(excerpt), sort_keys=True)
+        name = hashlib.sha256(text.encode()).hexdigest()[:12]
+        return self.file.with_name(f"{self.file.stem}-statistics-{name}.npz")
+
+
+@dataclass(frozen=True)
+class Ensemble:
+    """Runs by seed, with their statistics; what is judged against what.
+
+    ``label`` says what was run, in the words of a report, and ``origin`` where the spikes come from, as
+    plain JSON values.
+    """
+
+    label: str
+    runs: Mapping[int, Statistics]
+    origin: Mapping[str, Any]
+
+    @classmethod
+    def of(
+        cls,
+        label: str,
+        recordings: Mapping[int, Recording],
+        excerpt: Excerpt,
+        origin: Mapping[str, Any] | None = None,
+    ) -> Ensemble:
+        """The ensemble of the same excerpt of several runs, given by seed."""
+        runs = {seed: recording.statistics(excerpt) for seed, recording in recordings.items()}
+        return cls(label, runs, dict(origin or {}))
+
+    @property
+    def seeds(self) -> list[int]:
+        """Seeds of the runs, ascending."""
+        return sorted(self.runs)
+
+    @property
+    def populations(self) -> list[str]:
+        """Labels of the populations, in the order of the runs; empty without a run."""
+        return list(next(iter(self.runs.values()), {}))
+
+
+@cache
+def definition() -> str:
+    """The version of what statistics are: a digest of the code that computes them."""
+    modules = ("statistics", "null_model")
+    files = [f for m in modules for f in source_files(f"pynn_portability.judge.{m}")]
+    versions = [importlib.metadata.version(package) for package in ("elephant", "numpy")]
+    return hashlib.sha256("\0".join([syntax_digest(files), *versions]).encode()).hexdigest()
+
+
+def _write(file: Path, origin: Mapping[str, Any], found: Statistics) -> None:
+    populations = list(found)
+    samples = {
+        f"{number} {statistic}": found[population][statistic]
+        for number, population in enumerate(populations)
+        for statistic in STATISTICS
+    }
+    content = {**origin, "populations": populations, "samples_sha256": _digest(samples)}
+    with replacing(file) as temporary, temporary.open("wb") as stream:
+        text = np.frombuffer(json.dumps(content).encode(), np.uint8)
+        np.savez_compressed(stream, content=text, **samples)
+
+
+def _read(file: Path, origin: Mapping[str, Any]) -> Statistics | None:
+    """Statistics of exactly this origin, None if the file has others, is damaged or is not there."""
+    try:
+        with np.load(file, allow_pickle=False) as archive:
+            content = json.loads(archive["content"].tobytes())
+            samples = {name: archive[name] for name in archive.files if name != "content"}
+        populations, checksum = content.pop("populations"), content.pop("samples_sha256")
+        if content != origin or checksum != _digest(samples):
+            return None
+        return {
+            population: {statistic: samples[f"{number} {statistic}"] for statistic in STATISTICS}
+            for number, population in enumerate(populations)
+        }
+    except (OSError, ValueError, KeyError, EOFError, TypeError, zipfile.BadZipFile):
+        return None
+
+
+def _digest(samples: Mapping[str, np.ndarray]) -> str:
+    digest = hashlib.sha256()
+    for name in sorted(samples):
+        digest.update(f"{name} {samples[name].dtype.str} {samples[name].shape}".encode())
+        digest.update(np.ascontiguousarray(samples[name]).tobytes())
+    return digest.hexdigest()
