@@ -136,7 +136,7 @@ def definition() -> str:
 
 def _write(file: Path, origin: Mapping[str, Any], found: Statistics) -> None:
     populations = list(found)
-    samples = {
+    samples: dict[str, Any] = {
         f"{number} {statistic}": found[population][statistic]
         for number, population in enumerate(populations)
         for statistic in STATISTICS
