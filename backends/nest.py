@@ -33,25 +33,20 @@ import math
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
-from pynn_portability.backends import Estimate, Observations, Option
-from pynn_portability.errors import RequestError
-from pynn_portability.formats.number_format import NumberFormat
-from pynn_portability.model.network import Network, Population
+from pynn_portability.backends import Backend, Capabilities, Estimate, Observations, Options
+from pynn_portability.formats.number_format import HeldRealization, NumberFormat
+from pynn_portability.model.cells import Receptor
+from pynn_portability.model.network import Network, PoissonDrive, Population, Projection
 from pynn_portability.realize.realization import Realization, Synapses
 from pynn_portability.spikes.data import PopulationSpikes, SpikeData
-
-OPTIONS = {
-    "threads": Option(
-        int, 1, "threads of one run; more than one pays off only for large networks", minimum=1
-    )
-}
 
 MAX_CONNECTIONS_PER_VIRTUAL_PROCESS = 134_217_726
 """NEST 3.10 refuses more connections of one synapse model on one virtual process."""
@@ -63,100 +58,97 @@ SLICE_MS = 100.0
 """Simulated between two reports of progress; fixed, so that it cannot change the random input."""
 
 
-def available() -> str | None:
-    """None when NEST and PyNN can be imported, otherwise what to install."""
-    if importlib.util.find_spec("nest") is None:
-        return "NEST is not installed; pip install 'pynn-portability[nest]' brings it"
-    try:
-        _imported()
-    except Exception as error:
-        return f"NEST cannot be imported: {type(error).__name__}: {' '.join(str(error).split())}"
-    return None
+class NestOptions(Options):
+    """``[backends.nest]``"""
+
+    threads: int = Field(
+        1, ge=1, description="threads of one run; more than one pays off only for large networks"
+    )
 
 
-def skipped(options: Mapping[str, Any]) -> str | None:
-    """None: whoever asks for a run gets one."""
-    return None
+class NestBackend(Backend[NestOptions]):
+    """NEST, in double precision."""
 
+    options = NestOptions
+    capabilities = Capabilities(
+        "NEST",
+        cells=(
+            *("IF_curr_exp", "IF_curr_alpha", "IF_cond_exp", "IF_cond_alpha"),
+            *("SpikeSourcePoisson", "SpikeSourceArray"),
+        ),
+        states=("float64",),
+    )
 
-def versions() -> dict[str, str]:
-    """Versions of NEST and PyNN."""
-    return {p: importlib.metadata.version(p) for p in ("nest-simulator", "PyNN")}
+    def available(self) -> str | None:
+        """None when NEST and PyNN can be imported, otherwise what to install."""
+        if importlib.util.find_spec("nest") is None:
+            return "NEST is not installed; pip install 'pynn-portability[nest]' brings it"
+        try:
+            _imported()
+        except Exception as error:
+            reason = " ".join(str(error).split())
+            return f"NEST cannot be imported: {type(error).__name__}: {reason}"
+        return None
 
+    def versions(self) -> dict[str, str]:
+        """Versions of NEST and PyNN."""
+        return {p: importlib.metadata.version(p) for p in ("nest-simulator", "PyNN")}
 
-def check(network: Network, number_format: NumberFormat, timestep: float) -> list[str]:
-    """What of the network, the number format or the time step (ms) NEST cannot represent."""
-    problems = []
-    if round(timestep / TICK_MS) < 1 or not math.isclose(
-        timestep / TICK_MS, round(timestep / TICK_MS)
-    ):
-        problems.append(
-            f"a timestep of {timestep:g} ms is not allowed in NEST, whose time steps are multiples "
-            f"of {TICK_MS:g} ms"
-        )
-    if number_format.state != "float64":
-        problems.append(
-            f"NEST computes in double precision and cannot run the state arithmetic of format "
-            f"{number_format.name!r}"
-        )
-    for population in network.populations:
-        scalar = all(
-            isinstance(population.parameters.get(k, 0.0), float) for k in ("start", "duration")
-        )
-        if population.cell_type == "SpikeSourcePoisson" and not scalar:
+    def check(self, network: Network, number_format: NumberFormat, timestep: float) -> list[str]:
+        """What of the network or the time step (ms) NEST cannot represent."""
+        problems = []
+        if round(timestep / TICK_MS) < 1 or not math.isclose(
+            timestep / TICK_MS, round(timestep / TICK_MS)
+        ):
             problems.append(
-                f"population {population.label!r}: start and duration of SpikeSourcePoisson must "
-                "be one number for all cells"
+                f"a timestep of {timestep:g} ms is not allowed in NEST, whose time steps are "
+                f"multiples of {TICK_MS:g} ms"
             )
-    return problems
+        for population in network.populations:
+            if population.cell.source == "poisson" and not all(
+                isinstance(population.parameters[k], float) for k in ("start", "duration")
+            ):
+                problems.append(
+                    f"population {population.label!r}: start and duration of {population.cell_type} "
+                    "must be one number for all cells"
+                )
+        return problems
+
+    def threads(self, network: Network, options: NestOptions) -> int:
+        """As many as asked, multiplied until every virtual process can hold its connections."""
+        return _threads_for(Realization(network, 0, 0.1).n_synapses, options.threads)
+
+    def estimate(
+        self,
+        network: Network,
+        number_format: NumberFormat,
+        options: NestOptions,
+        n_steps: int,
+        timestep: float,
+    ) -> Estimate:
+        """Memory and time from coefficients measured with NEST 3.10, at an assumed 3 spikes/s."""
+        synapses = Realization(network, 0, timestep).n_synapses
+        neurons = sum(p.size for p in network.populations)
+        n_threads = min(self.threads(network, options), os.cpu_count() or 1)
+        events = synapses * 3.0 * n_steps * timestep / 1000.0
+        return Estimate(
+            memory_bytes=250e6 + 3e3 * neurons + 50.0 * synapses,
+            build_seconds=3.0 + 4e-7 * synapses,
+            simulate_seconds=(6e-8 * neurons * n_steps + 1.1e-7 * events) / n_threads,
+        )
+
+    def simulation(self, held: HeldRealization, options: NestOptions) -> NestSimulation:
+        """Build the realized network in NEST's kernel, which is reset first."""
+        return NestSimulation(held, self.threads(held.network, options))
 
 
-def building() -> str:
-    """What building a simulation does, as a phase of a run."""
-    return "building"
-
-
-def threads(network: Network, options: Mapping[str, Any]) -> int:
-    """As many threads as asked, multiplied until every virtual process can hold its connections."""
-    return _threads_for(Realization(network, 0, 0.1).n_synapses, options["threads"])
+BACKEND: Backend[NestOptions] = NestBackend()
 
 
 def _threads_for(n_synapses: int, asked: int) -> int:
     needed = math.ceil(n_synapses / MAX_CONNECTIONS_PER_VIRTUAL_PROCESS)
     # a multiple of what was asked keeps the cores evenly loaded
     return asked * max(1, math.ceil(needed / asked))
-
-
-def estimate(
-    network: Network,
-    number_format: NumberFormat,
-    options: Mapping[str, Any],
-    n_steps: int,
-    timestep: float,
-) -> Estimate:
-    """Memory and time from coefficients measured with NEST 3.10, at an assumed 3 spikes/s."""
-    synapses = Realization(network, 0, timestep).n_synapses
-    neurons = sum(p.size for p in network.populations)
-    n_threads = min(threads(network, options), os.cpu_count() or 1)
-    events = synapses * 3.0 * n_steps * timestep / 1000.0
-    return Estimate(
-        memory_bytes=250e6 + 3e3 * neurons + 50.0 * synapses,
-        build_seconds=3.0 + 4e-7 * synapses,
-        simulate_seconds=(6e-8 * neurons * n_steps + 1.1e-7 * events) / n_threads,
-    )
-
-
-def simulation(
-    realization: Realization, number_format: NumberFormat, options: Mapping[str, Any]
-) -> NestSimulation:
-    """Build the realized network in NEST's kernel, which is reset first.
-
-    Raises RequestError for what `check` finds.
-    """
-    problems = check(realization.network, number_format, realization.timestep)
-    if problems:
-        raise RequestError(problems[0])
-    return NestSimulation(realization, number_format, threads(realization.network, options))
 
 
 @contextlib.contextmanager
@@ -193,13 +185,12 @@ class NestSimulation:
     synapse_bytes = None
     observations: Observations = MappingProxyType({})
 
-    def __init__(
-        self, realization: Realization, number_format: NumberFormat, n_threads: int
-    ) -> None:
+    def __init__(self, held: HeldRealization, n_threads: int) -> None:
         nest, sim = _imported()
         self._nest = nest
         self._sim = sim
-        self._realization = realization
+        self._held = held
+        self._realization = realization = held.realization
         self._network = realization.network
         self._timestep = realization.timestep
         sim.setup(
@@ -217,23 +208,23 @@ class NestSimulation:
         self._recorders = {
             p.label: nest.Create("spike_recorder", params={"time_in_steps": True})
             for p in self._network.recorded
-            if p.cell_type != "SpikeSourceArray"
+            if p.cell.source != "given"
         }
         for population in self._network.populations:
             self._create(population)
         for projection in self._network.projections:
-            self._connect(projection.label, number_format)
+            self._connect(projection)
         for drive in self._network.drives:
-            self._drive(drive.label, number_format)
+            self._drive(drive)
         nest.Prepare()
 
     # --- building ---
 
     def _create(self, population: Population) -> None:
         nest, label = self._nest, population.label
-        if population.cell_type == "SpikeSourceArray":
+        if population.cell.source == "given":
             nodes = self._create_spike_generators(population)
-        elif population.cell_type == "SpikeSourcePoisson":
+        elif population.cell.source == "poisson":
             nodes = self._create_poisson_sources(population)
         else:
             nodes = self._create_neurons(population)
@@ -286,25 +277,22 @@ class NestSimulation:
         nest.Connect(generators, parrots, "one_to_one", {"delay": self._timestep})
         return parrots
 
-    def _connect(self, label: str, number_format: NumberFormat) -> None:
-        projection = next(p for p in self._network.projections if p.label == label)
-        discretise = number_format.discretiser(projection, self._realization)
+    def _connect(self, projection: Projection) -> None:
+        label = projection.label
         unit = self._weight_unit(projection.target, projection.receptor)
         model, first_source = self._synapse_model(projection.source, projection.target)
         self._model_of[label], self._first_source[label] = model, first_source
-        start = 0
-        for chunk in self._realization.synapses(label):
+        for chunk in self._held.synapses(label):
             self._nest.Connect(
                 chunk.source.astype(np.int64) + first_source,
                 chunk.target.astype(np.int64) + self._first_id[projection.target],
                 "one_to_one",
                 {
                     "synapse_model": model,
-                    "weight": discretise(chunk.weight, start) * unit,
+                    "weight": chunk.weight * unit,
                     "delay": chunk.delay * self._timestep,
                 },
             )
-            start += len(chunk)
 
     def _synapse_model(self, source: str, target: str) -> tuple[str, int]:
         """A synapse model and the first node to connect from.
@@ -317,23 +305,21 @@ class NestSimulation:
         if not earlier:
             return "static_synapse", self._first_id[source]
         population = self._network.population(source)
-        if population.cell_type == "SpikeSourceArray":
+        if population.cell.source == "given":
             return "static_synapse", self._create_spike_generators(population)[0].global_id
         model = f"static_synapse_{earlier}"
         if model not in self._nest.synapse_models:
             self._nest.CopyModel("static_synapse", model)
         return model, self._first_id[source]
 
-    def _weight_unit(self, target: str, receptor: str) -> float:
+    def _weight_unit(self, target: str, receptor: Receptor) -> float:
         """pA per nA or nS per uS; NEST tells receptors apart by sign, for conductances too."""
-        conductance_based = self._network.population(target).conductance_based
+        conductance_based = self._network.population(target).cell.conductance_based
         return -1000.0 if conductance_based and receptor == "inhibitory" else 1000.0
 
-    def _drive(self, label: str, number_format: NumberFormat) -> None:
+    def _drive(self, drive: PoissonDrive) -> None:
         nest = self._nest
-        drive = next(d for d in self._network.drives if d.label == label)
-        arrays = self._realization.drive(label)
-        weight = number_format.drive_weights(label, self._realization)
+        arrays = self._held.drive(drive.label)
         window = {"start": drive.start, "stop": drive.start + drive.duration}
         if not math.isfinite(window["stop"]):
             del window["stop"]
@@ -351,7 +337,7 @@ class NestSimulation:
             "one_to_one",
             {
                 "synapse_model": "static_synapse",
-                "weight": weight * self._weight_unit(drive.target, drive.receptor),
+                "weight": arrays.weight * self._weight_unit(drive.target, drive.receptor),
                 "delay": arrays.delay * self._timestep,
             },
         )
@@ -361,7 +347,7 @@ class NestSimulation:
     def connections(self, projection: str) -> Synapses:
         """Synapses as NEST's kernel holds them, in PyNN's units, sorted."""
         nest = self._nest
-        described = next(p for p in self._network.projections if p.label == projection)
+        described = self._network.projection(projection)
         first_source = self._first_source[projection]
         found = nest.GetConnections(
             self._nodes(described.source, first_source),
@@ -399,7 +385,7 @@ class NestSimulation:
         )
 
     def _recorded(self, population: Population, n_steps: int) -> PopulationSpikes:
-        if population.cell_type == "SpikeSourceArray":
+        if population.cell.source == "given":
             neurons, steps = self._realization.spike_steps(population.label)
             inside = steps <= n_steps
             return PopulationSpikes.from_unsorted(population.size, steps[inside], neurons[inside])

@@ -40,72 +40,42 @@ import os
 import re
 import sys
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
-from pynn_portability.backends import Estimate, Observations, Option
+from pynn_portability.backends import Backend, Capabilities, Estimate, Observations, Options
 from pynn_portability.errors import RequestError
-from pynn_portability.formats.number_format import NumberFormat, SpinnakerArithmetic
+from pynn_portability.formats.arithmetic import SpinnakerArithmetic
+from pynn_portability.formats.machines import MachineWeights, load_machine
+from pynn_portability.formats.number_format import HeldRealization, NumberFormat
+from pynn_portability.formats.spinnaker import (
+    DELAY_STAGES,
+    LARGEST_PARAMETER,
+    LARGEST_RATE,
+    MOST_NEURONS_PER_CORE,
+    RATE,
+    SIGMA,
+    delay_slots,
+)
+from pynn_portability.formats.weights import WeightFormat
+from pynn_portability.model.cells import RECEPTORS, Receptor
 from pynn_portability.model.network import (
-    AllToAll,
     Distribution,
-    FixedNumberPost,
-    FixedNumberPre,
-    FixedProbability,
-    FixedTotalNumber,
-    FromList,
     Network,
-    OneToOne,
+    PoissonDrive,
     Population,
     Projection,
-    Receptor,
     Value,
 )
 from pynn_portability.realize.realization import Realization, Synapses
 from pynn_portability.spikes.data import PopulationSpikes, SpikeData
 
-OPTIONS = {
-    "neurons_per_core": Option(
-        int, 256, "most neurons on one core, up to 256; fewer give more delay slots", minimum=1
-    ),
-    "time_scale_factor": Option(
-        int, 1, "wall time per model time; above 1 the cores get more time for each step", minimum=1
-    ),
-    "spikes_per_second": Option(
-        float, 30.0, "rate (1/s) of every source that sPyNNaker plans with", minimum=0.0
-    ),
-    "ring_buffer_sigma": Option(
-        float, 5.0, "how many SD above its mean the summed input may be", minimum=0.0
-    ),
-    "summed_excitatory": Option(
-        float,
-        0.0,
-        "largest sum of weights (nA) in one step; with 0 for both, sPyNNaker decides",
-        minimum=0.0,
-    ),
-    "summed_inhibitory": Option(
-        float, 0.0, "the same for inhibitory input; give both or neither", minimum=0.0
-    ),
-}
-
-RECEPTORS: tuple[Receptor, Receptor] = ("excitatory", "inhibitory")
-CELL_TYPES = ("IF_curr_exp", "SpikeSourceArray", "SpikeSourcePoisson")
-
-MOST_NEURONS_PER_CORE = 256
-RING_BUFFER_BITS = 14
-"""Address bits of a core's ring buffers, for slot, receptor and neuron."""
-DELAY_STAGES = 8
-"""How often the longest delay of the ring buffers can be added by delay extensions."""
-LARGEST_CELL = 2**16 - 1
-"""Largest stored weight, and where a cell of a ring buffer saturates."""
-LARGEST_PARAMETER = 2.0**16
-"""Parameters are s16.15 numbers."""
-LARGEST_RATE = 2.0**16
-"""Rates of Poisson sources (Hz) are u16.16 numbers."""
 FOREVER_MS = 1e9
 """Poisson sources that end later than this never end; sPyNNaker cannot say all larger numbers."""
 GENERATED_ON_CHIP = (
@@ -130,66 +100,157 @@ CORES = {
 """What a core does, by the name of sPyNNaker's class; all others are monitors, on every chip."""
 
 
-def available() -> str | None:
-    """None when sPyNNaker can be imported, otherwise what to install."""
-    if importlib.util.find_spec("spynnaker") is None:
-        return "sPyNNaker is not installed; pip install 'pynn-portability[spinnaker]' brings it"
-    try:
-        _imported()
-    except Exception as error:
-        return (
-            f"sPyNNaker cannot be imported: {type(error).__name__}: {' '.join(str(error).split())}"
+class SpinnakerOptions(Options):
+    """``[backends.spinnaker]``"""
+
+    neurons_per_core: int = Field(
+        MOST_NEURONS_PER_CORE,
+        ge=1,
+        description="most neurons on one core, up to 256; fewer give more delay slots",
+    )
+    time_scale_factor: int = Field(
+        1,
+        ge=1,
+        description="wall time per model time; above 1 the cores get more time for each step",
+    )
+    spikes_per_second: float = Field(
+        RATE, ge=0.0, description="rate (1/s) of every source that sPyNNaker plans with"
+    )
+    ring_buffer_sigma: float = Field(
+        SIGMA, ge=0.0, description="how many SD above its mean the summed input may be"
+    )
+    summed_excitatory: float = Field(
+        0.0,
+        ge=0.0,
+        description="largest sum of weights (nA) in one step; with 0 for both, sPyNNaker decides",
+    )
+    summed_inhibitory: float = Field(
+        0.0, ge=0.0, description="the same for inhibitory input; give both or neither"
+    )
+
+    @property
+    def summed(self) -> list[float]:
+        """Largest sums of weights (nA), excitatory and inhibitory."""
+        return [self.summed_excitatory, self.summed_inhibitory]
+
+
+class SpinnakerBackend(Backend[SpinnakerOptions]):
+    """A SpiNNaker board, in its own arithmetic."""
+
+    options = SpinnakerOptions
+    capabilities = Capabilities(
+        "SpiNNaker",
+        cells=("IF_curr_exp", "SpikeSourceArray", "SpikeSourcePoisson"),
+        states=("spinnaker",),
+    )
+
+    def available(self) -> str | None:
+        """None when sPyNNaker can be imported, otherwise what to install."""
+        if importlib.util.find_spec("spynnaker") is None:
+            return "sPyNNaker is not installed; pip install 'pynn-portability[spinnaker]' brings it"
+        try:
+            _imported()
+        except Exception as error:
+            reason = " ".join(str(error).split())
+            return f"sPyNNaker cannot be imported: {type(error).__name__}: {reason}"
+        return None
+
+    def skipped(self, options: SpinnakerOptions) -> str | None:
+        """Why no board takes part here, though nothing is wrong: none is configured."""
+        files = [f for f in _configuration_files() if f.is_file()]
+        if not files:
+            return (
+                "no SpiNNaker board is configured: there is no sPyNNaker configuration file "
+                f"{_configuration_files()[-1]}, which would name a machine"
+            )
+        machine = _machine_section(files[0])
+        if machine.get("virtualboard", "").lower() in ("true", "1", "yes", "y", "t", "on"):
+            return (
+                f"no SpiNNaker board is configured: {files[0]} asks for a virtual board, which "
+                "simulates nothing"
+            )
+        keys = ("machinename", "spallocserver", "remotespinnakerurl")
+        if all(machine.get(key, "none").lower() in ("", "none") for key in keys):
+            return (
+                f"no SpiNNaker board is configured: {files[0]} has no machine_name, spalloc_server "
+                "or remote_spinnaker_url in its section [Machine]"
+            )
+        return None
+
+    def versions(self) -> dict[str, str]:
+        """Versions of sPyNNaker and PyNN."""
+        return {p: importlib.metadata.version(p) for p in ("sPyNNaker", "PyNN")}
+
+    def check(self, network: Network, number_format: NumberFormat, timestep: float) -> list[str]:
+        """What of the network, the weights or the time step (ms) SpiNNaker cannot represent."""
+        problems = []
+        if number_format.fingerprint != _own_weights().fingerprint:
+            problems.append(
+                "a SpiNNaker board computes in its own number format and cannot run "
+                f"{number_format.name!r}; allowed is 'spinnaker-full', or 'spinnaker-full-N' with N "
+                "sub-steps per time step"
+            )
+        return problems + unmappable(network, timestep)
+
+    def estimate(
+        self,
+        network: Network,
+        number_format: NumberFormat,
+        options: SpinnakerOptions,
+        n_steps: int,
+        timestep: float,
+    ) -> Estimate:
+        """Memory and time of one run on a board: mapping as measured in dry runs, and model time.
+
+        Loading and reading back depend on the board and its network and were not measured.
+        """
+        synapses = Realization(network, 0, timestep).n_synapses
+        neurons = sum(p.size for p in network.populations)
+        mapping = 5.0 + 8e-4 * neurons + 2.5e-5 * synapses
+        return Estimate(
+            memory_bytes=300e6 + 300.0 * synapses,
+            build_seconds=3.0 + 1e-6 * synapses,
+            simulate_seconds=mapping + options.time_scale_factor * n_steps * timestep / 1000.0,
         )
-    return None
+
+    def simulation(self, held: HeldRealization, options: SpinnakerOptions) -> BoardSimulation:
+        """Describe the realized network to sPyNNaker; the board is asked for when it runs.
+
+        Raises RequestError without a configured board, and for delays that are too long or that make
+        sPyNNaker lose synapses.
+        """
+        if reason := self.available() or self.skipped(options):
+            raise RequestError(reason)
+        state, realization = held.format.state, held.realization
+        assert isinstance(state, SpinnakerArithmetic)
+        simulation = BoardSimulation(realization, options, state.substeps)
+        for p in realization.network.projections:
+            if p.label in simulation.projections and loses_synapses(
+                realization.network.population(p.source),
+                math.ceil(realization.delay_range(p.label)[1] / simulation.slots(p.target)) - 1,
+                options.neurons_per_core,
+            ):
+                raise RequestError(
+                    f"projection {p.label!r}: with delays that need two stages of delay extension, "
+                    "sPyNNaker loses or misplaces synapses of sources on several cores; take fewer "
+                    "neurons per core (neurons_per_core in [backends.spinnaker]) or shorter delays"
+                )
+        return simulation
 
 
-def skipped(options: Mapping[str, Any]) -> str | None:
-    """Why no board takes part here, though nothing is wrong: none is configured."""
-    files = [f for f in _configuration_files() if f.is_file()]
-    if not files:
-        return (
-            "no SpiNNaker board is configured: there is no sPyNNaker configuration file "
-            f"{_configuration_files()[-1]}, which would name a machine"
-        )
-    machine = _machine_section(files[0])
-    if machine.get("virtualboard", "").lower() in ("true", "1", "yes", "y", "t", "on"):
-        return (
-            f"no SpiNNaker board is configured: {files[0]} asks for a virtual board, which "
-            "simulates nothing"
-        )
-    keys = ("machinename", "spallocserver", "remotespinnakerurl")
-    if all(machine.get(key, "none").lower() in ("", "none") for key in keys):
-        return (
-            f"no SpiNNaker board is configured: {files[0]} has no machine_name, spalloc_server or "
-            "remote_spinnaker_url in its section [Machine]"
-        )
-    return None
+BACKEND: Backend[SpinnakerOptions] = SpinnakerBackend()
 
 
-def versions() -> dict[str, str]:
-    """Versions of sPyNNaker and PyNN."""
-    return {p: importlib.metadata.version(p) for p in ("sPyNNaker", "PyNN")}
-
-
-def check(network: Network, number_format: NumberFormat, timestep: float) -> list[str]:
-    """What of the network, the number format or the time step (ms) SpiNNaker cannot represent."""
-    problems = []
-    if not _own(number_format):
-        problems.append(
-            "a SpiNNaker board computes in its own number format and cannot run "
-            f"{number_format.name!r}; allowed is 'spinnaker-full', or 'spinnaker-full-N' with N "
-            "sub-steps per time step"
-        )
-    return problems + unmappable(network, timestep)
-
-
-def _own(number_format: NumberFormat) -> bool:
-    """Whether a format is what a board computes in."""
-    return number_format.name.startswith("spinnaker-full")
+def _own_weights() -> WeightFormat:
+    """What a board does to weights and delays, whatever the file is called that says so."""
+    return MachineWeights(load_machine("spinnaker"))
 
 
 def unmappable(network: Network, timestep: float) -> list[str]:
-    """What of the network or the time step (ms) cannot be put on SpiNNaker, in any run."""
+    """What of the network or the time step (ms) cannot be put on SpiNNaker, in any run.
+
+    For networks of what `SpinnakerBackend` declares.
+    """
     problems = []
     if not math.isclose(timestep * 1000, round(timestep * 1000)) or timestep < 0.0005:
         problems.append(
@@ -197,15 +258,9 @@ def unmappable(network: Network, timestep: float) -> list[str]:
             "microseconds"
         )
     for p in network.populations:
-        if p.cell_type not in CELL_TYPES:
-            problems.append(
-                f"population {p.label!r}: {p.cell_type} is not supported on SpiNNaker here; "
-                f"supported are {', '.join(CELL_TYPES)}"
-            )
-            continue
         for name, value in {**p.parameters, **p.initial_values}.items():
             limit = LARGEST_RATE if name == "rate" else LARGEST_PARAMETER
-            ends = p.cell_type == "SpikeSourcePoisson" and name != "rate"
+            ends = p.cell.source == "poisson" and name != "rate"
             if not isinstance(value, Distribution) and not ends and np.max(np.abs(value)) >= limit:
                 problems.append(
                     f"population {p.label!r}: {name} = {np.max(np.abs(value)):g} is not allowed on "
@@ -219,72 +274,6 @@ def unmappable(network: Network, timestep: float) -> list[str]:
                 "populations of sources"
             )
     return problems
-
-
-def building() -> str:
-    """What building a simulation does, as a phase of a run."""
-    return "building"
-
-
-def threads(network: Network, options: Mapping[str, Any]) -> int:
-    """One: the host only prepares and waits."""
-    return 1
-
-
-def estimate(
-    network: Network,
-    number_format: NumberFormat,
-    options: Mapping[str, Any],
-    n_steps: int,
-    timestep: float,
-) -> Estimate:
-    """Memory and time of one run on a board: mapping as measured in dry runs, and the model time.
-
-    Loading and reading back depend on the board and its network and were not measured.
-    """
-    synapses = Realization(network, 0, timestep).n_synapses
-    neurons = sum(p.size for p in network.populations)
-    mapping = 5.0 + 8e-4 * neurons + 2.5e-5 * synapses
-    return Estimate(
-        memory_bytes=300e6 + 300.0 * synapses,
-        build_seconds=3.0 + 1e-6 * synapses,
-        simulate_seconds=mapping + options["time_scale_factor"] * n_steps * timestep / 1000.0,
-    )
-
-
-def simulation(
-    realization: Realization, number_format: NumberFormat, options: Mapping[str, Any]
-) -> BoardSimulation:
-    """Describe the realized network to sPyNNaker; the board is asked for when it runs.
-
-    Raises RequestError for what `check` finds, without a configured board, and for delays that are
-    too long or that make sPyNNaker lose synapses.
-    """
-    problems = check(realization.network, number_format, realization.timestep)
-    if reason := available() or skipped(options):
-        raise RequestError(reason)
-    if problems:
-        raise RequestError(problems[0])
-    assert isinstance(number_format.state, SpinnakerArithmetic)
-    simulation = BoardSimulation(realization, options, number_format.state.substeps)
-    for p in realization.network.projections:
-        if p.label in simulation.projections and loses_synapses(
-            realization.network.population(p.source),
-            math.ceil(realization.delay_range(p.label)[1] / simulation.slots(p.target)) - 1,
-            options["neurons_per_core"],
-        ):
-            raise RequestError(
-                f"projection {p.label!r}: with delays that need two stages of delay extension, "
-                "sPyNNaker loses or misplaces synapses of sources on several cores; take fewer "
-                "neurons per core (neurons_per_core in [backends.spinnaker]) or shorter delays"
-            )
-    return simulation
-
-
-def delay_slots(size: int, neurons_per_core: int) -> int:
-    """Steps that the ring buffers of a core hold, for a population of ``size`` neurons."""
-    neuron_bits = max(0, math.ceil(math.log2(min(size, neurons_per_core))))
-    return 2 ** (RING_BUFFER_BITS - neuron_bits - 1)
 
 
 def loses_synapses(source: Population, stages: int, neurons_per_core: int) -> bool:
@@ -354,7 +343,7 @@ class MappedNetwork:
     def __init__(
         self,
         realization: Realization,
-        options: Mapping[str, Any],
+        options: SpinnakerOptions,
         substeps: int = 1,
         generated: bool = False,
     ) -> None:
@@ -364,19 +353,18 @@ class MappedNetwork:
         self._timestep = realization.timestep
         self._substeps = substeps
         self._options = options
-        if options["neurons_per_core"] > MOST_NEURONS_PER_CORE:
+        if options.neurons_per_core > MOST_NEURONS_PER_CORE:
             raise RequestError(
                 f"backends.spinnaker.neurons_per_core: at most {MOST_NEURONS_PER_CORE} are allowed, "
-                f"not {options['neurons_per_core']}"
+                f"not {options.neurons_per_core}"
             )
-        sums = [options[f"summed_{receptor}"] for receptor in RECEPTORS]
-        if any(sums) and not all(sums):
+        if any(options.summed) and not all(options.summed):
             raise RequestError(
                 "backends.spinnaker: summed_excitatory and summed_inhibitory belong together, give "
                 "both or neither"
             )
         self._refuse_long_delays()
-        sim.setup(timestep=self._timestep, time_scale_factor=options["time_scale_factor"])
+        sim.setup(timestep=self._timestep, time_scale_factor=options.time_scale_factor)
         self.populations = {p.label: self._population(p) for p in network.populations}
         self.projections: dict[str, Any] = {}
         for projection in network.projections:
@@ -384,8 +372,7 @@ class MappedNetwork:
                 own = generated and generated_on_chip(projection)
                 connect = self._connect_generated if own else self._connect_listed
                 self.projections[projection.label] = connect(projection)
-        for drive in network.drives:
-            self.projections[drive.label] = self._drive(drive.label)
+        self.drives = {drive.label: self._drive(drive) for drive in network.drives}
 
     def _refuse_long_delays(self) -> None:
         for p in self._network.projections:
@@ -397,7 +384,7 @@ class MappedNetwork:
                 raise RequestError(
                     f"projection {p.label!r}: a delay of {longest * self._timestep:g} ms is longer "
                     f"than SpiNNaker's limit of {(DELAY_STAGES + 1) * slots * self._timestep:g} ms "
-                    f"with {self._options['neurons_per_core']} neurons per core and a timestep of "
+                    f"with {self._options.neurons_per_core} neurons per core and a timestep of "
                     f"{self._timestep:g} ms; take fewer neurons per core (neurons_per_core in "
                     "[backends.spinnaker]) or a longer timestep"
                 )
@@ -405,14 +392,14 @@ class MappedNetwork:
     def slots(self, population: str) -> int:
         """Delay slots of the cores of a population."""
         size = self._network.population(population).size
-        return delay_slots(size, self._options["neurons_per_core"])
+        return delay_slots(size, self._options.neurons_per_core)
 
     def _population(self, p: Population) -> Any:
         cells: Any
         additional: dict[str, Any] = {}
-        if p.cell_type == "SpikeSourceArray":
+        if p.cell.source == "given":
             cells = self._sim.SpikeSourceArray(spike_times=self._spike_times(p))
-        elif p.cell_type == "SpikeSourcePoisson":
+        elif p.cell.source == "poisson":
             parameters = self._realization.parameters(p.label)
             cells = self._poisson(*(parameters[k] for k in ("rate", "start", "duration")))
             additional["seed"] = self._seed(p.label)
@@ -424,21 +411,20 @@ class MappedNetwork:
             options = self._options
             additional = {
                 "seed": self._seed(p.label),
-                "neurons_per_core": options["neurons_per_core"],
-                "spikes_per_second": options["spikes_per_second"],
-                "ring_buffer_sigma": options["ring_buffer_sigma"],
+                "neurons_per_core": options.neurons_per_core,
+                "spikes_per_second": options.spikes_per_second,
+                "ring_buffer_sigma": options.ring_buffer_sigma,
                 "n_steps_per_timestep": self._substeps,
             }
-            sums = [options[f"summed_{receptor}"] for receptor in RECEPTORS]
-            if any(sums):
-                additional["max_expected_summed_weight"] = sums
+            if any(options.summed):
+                additional["max_expected_summed_weight"] = options.summed
         population = self._sim.Population(
             p.size, cells, label=p.label, additional_parameters=additional
         )
         if not p.is_source:
             initial = self._realization.initial_values(p.label)
             population.initialize(**{name: list(v) for name, v in initial.items()})
-        if p.recorded and p.cell_type != "SpikeSourceArray":
+        if p.recorded and p.cell.source != "given":
             population.record("spikes")
         return population
 
@@ -493,11 +479,10 @@ class MappedNetwork:
             label=label,
         )
 
-    def _drive(self, label: str) -> Any:
-        drive = next(d for d in self._network.drives if d.label == label)
-        arrays = self._realization.drive(label)
+    def _drive(self, drive: PoissonDrive) -> Any:
+        arrays = self._realization.drive(drive.label)
         size = len(arrays.rate)
-        name = f"{label} (sources)"
+        name = self._unused(f"{drive.label} (sources)")
         times = (np.full(size, drive.start), np.full(size, drive.duration))
         sources = self._sim.Population(
             size,
@@ -507,36 +492,23 @@ class MappedNetwork:
         )
         index = np.arange(size, dtype=np.int32)
         synapses = Synapses(index, index, arrays.weight, arrays.delay)
-        return self._projection(label, sources, drive.target, drive.receptor, synapses)
+        return self._projection(drive.label, sources, drive.target, drive.receptor, synapses)
+
+    def _unused(self, name: str) -> str:
+        """A name of sources that no population has, as sPyNNaker tells its vertices apart by name."""
+        return name if name not in self.populations else self._unused(name + "'")
 
     def _connect_generated(self, p: Projection) -> Any:
         return self._sim.Projection(
             self.populations[p.source],
             self.populations[p.target],
-            self._connector(p),
+            p.connector.to_pynn(self._sim),
             self._sim.StaticSynapse(
                 weight=self._random(p.weight, magnitude=True), delay=self._random(p.delay)
             ),
             receptor_type=p.receptor,
             label=p.label,
         )
-
-    def _connector(self, p: Projection) -> Any:
-        sim = self._sim
-        match p.connector:
-            case AllToAll(allowed):
-                return sim.AllToAllConnector(allow_self_connections=allowed)
-            case OneToOne():
-                return sim.OneToOneConnector()
-            case FixedProbability(probability, allowed):
-                return sim.FixedProbabilityConnector(probability, allow_self_connections=allowed)
-            case FixedTotalNumber(n, replacement, allowed):
-                return sim.FixedTotalNumberConnector(n, allowed, with_replacement=replacement)
-            case FixedNumberPre(n, replacement, allowed):
-                return sim.FixedNumberPreConnector(n, allowed, with_replacement=replacement)
-            case FixedNumberPost(n, replacement, allowed):
-                return sim.FixedNumberPostConnector(n, allowed, with_replacement=replacement)
-        raise ValueError(f"{type(p.connector).__name__} is not generated on the machine")
 
     def _random(self, value: Value, magnitude: bool = False) -> Any:
         if not isinstance(value, Distribution):
@@ -547,18 +519,23 @@ class MappedNetwork:
 
     def connections(self, projection: str) -> Synapses:
         """Synapses as sPyNNaker holds them, in PyNN's units, sorted; after a run only."""
-        described = next(p for p in self._network.projections if p.label == projection)
+        described = self._network.projection(projection)
         if projection not in self.projections:
             return Synapses.concatenate([])
         synapses = self.read(projection)
-        sign = -1.0 if described.receptor == "inhibitory" else 1.0
-        return Synapses(
-            synapses.source, synapses.target, sign * synapses.weight, synapses.delay
-        ).sorted()
+        sign = self._network.population(described.target).cell.sign(described.receptor)
+        return replace(synapses, weight=sign * synapses.weight).sorted()
 
-    def read(self, label: str) -> Synapses:
-        """Synapses of a projection or drive with magnitudes of weights, in sPyNNaker's order."""
-        held = self.projections[label].get(["weight", "delay"], "list")
+    def read(self, projection: str) -> Synapses:
+        """Synapses of a projection with magnitudes of weights, in sPyNNaker's order."""
+        return self._read(self.projections[projection])
+
+    def read_drive(self, drive: str) -> Synapses:
+        """Synapses of a drive, as from `read`."""
+        return self._read(self.drives[drive])
+
+    def _read(self, projection: Any) -> Synapses:
+        held = projection.get(["weight", "delay"], "list")
         table = np.concatenate(held.connections)
         return Synapses(
             table["source"].astype(np.int32),
@@ -576,8 +553,7 @@ def generated_on_chip(projection: Projection) -> bool:
             return value.name in GENERATED_ON_CHIP
         return isinstance(value, float)
 
-    listed = isinstance(projection.connector, FromList)
-    return not listed and drawn(projection.weight) and drawn(projection.delay)
+    return not projection.connector.listed and drawn(projection.weight) and drawn(projection.delay)
 
 
 def _scalar_if_constant(values: NDArray[np.float64]) -> float | list[float]:
@@ -612,7 +588,7 @@ class DryRun(MappedNetwork):
     """
 
     def __init__(
-        self, realization: Realization, options: Mapping[str, Any], generated: bool = False
+        self, realization: Realization, options: SpinnakerOptions, generated: bool = False
     ) -> None:
         noticed = _Warnings()
         logging.getLogger().addHandler(noticed)
@@ -769,7 +745,7 @@ class BoardSimulation(MappedNetwork):
         return SpikeData(self._timestep, n_steps, spikes)
 
     def _recorded(self, p: Population, n_steps: int) -> PopulationSpikes:
-        if p.cell_type == "SpikeSourceArray":
+        if p.cell.source == "given":
             neurons, steps = self._realization.spike_steps(p.label)
         else:
             trains = self.populations[p.label].get_data("spikes").segments[-1].spiketrains

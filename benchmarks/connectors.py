@@ -32,7 +32,7 @@ OURS = """
 import json, sys, time
 from pynn_portability import backends
 from pynn_portability.model.scripts import capture
-from pynn_portability.formats.number_format import number_format
+from pynn_portability.formats.names import number_format
 from pynn_portability.realize.realization import Realization
 
 n, backend = int(sys.argv[1]), sys.argv[2]

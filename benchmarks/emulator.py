@@ -17,7 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 from pynn_portability import backends
 from pynn_portability.model.scripts import capture, load_model
-from pynn_portability.formats.number_format import number_format
+from pynn_portability.formats.names import number_format
 from pynn_portability.realize.realization import Realization
 from pynn_portability.run.worker import peak_memory
 

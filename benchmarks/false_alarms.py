@@ -35,7 +35,7 @@ from numpy.typing import NDArray
 from scipy.stats import binomtest
 
 from pynn_portability.backends import emulator
-from pynn_portability.formats.number_format import number_format
+from pynn_portability.formats.names import number_format
 from pynn_portability.judge.adequacy import QUARTER
 from pynn_portability.judge.null_model import part
 from pynn_portability.judge.statistics import (

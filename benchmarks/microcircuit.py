@@ -40,7 +40,7 @@ import json, resource, sys, time
 from pathlib import Path
 from pynn_portability import backends
 from pynn_portability.model.scripts import capture, load_model
-from pynn_portability.formats.number_format import number_format
+from pynn_portability.formats.names import number_format
 from pynn_portability.realize.realization import Realization
 import nest, pyNN.nest
 

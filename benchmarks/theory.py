@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from pynn_portability import backends
-from pynn_portability.formats.number_format import number_format
+from pynn_portability.formats.names import number_format
 from pynn_portability.judge.statistics import statistics
 from pynn_portability.judge.verdict import judge
 from pynn_portability.model.scripts import capture, load_model

@@ -294,7 +294,7 @@ def recommend(
     with _explained():
         from rich.console import Console
 
-        from pynn_portability.backends import NAMES
+        from pynn_portability.backends import load
         from pynn_portability.errors import RequestError
         from pynn_portability.predict import recommendation
         from pynn_portability.run import execution
@@ -305,8 +305,10 @@ def recommend(
         allowed = (*recommendation.SCHEMES, "both")
         if scheme not in allowed:
             raise RequestError(f"--scheme: unknown scheme {scheme!r}{choices(scheme, allowed)}")
-        if backend not in NAMES:
-            raise RequestError(f"--backend: unknown backend {backend!r}{choices(backend, NAMES)}")
+        try:
+            load(backend)
+        except RequestError as error:
+            raise RequestError(f"--backend: {error}") from None
         schemes = recommendation.SCHEMES if scheme == "both" else (scheme,)
         plan = recommendation.emulated(load_study(study_file), backend, schemes)
         store = Store(out or Path("results") / plan.study.name)

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from pynn_portability.formats.number_format import Scheme
+from pynn_portability.formats.schemes import Scheme
 from pynn_portability.judge.adequacy import QUARTER, Evidence
 from pynn_portability.judge.statistics import STATISTICS, Statistics
 from pynn_portability.reports import drawing, figures, theory_figures

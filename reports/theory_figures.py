@@ -10,7 +10,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 
-from pynn_portability.formats.number_format import (
+from pynn_portability.formats.schemes import (
     NAIVE_HALF_WIDTH,
     Scheme,
     discretised_sd,

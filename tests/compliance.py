@@ -15,8 +15,9 @@ import scipy.linalg
 from numpy.typing import NDArray
 
 from pynn_portability import backends
-from pynn_portability.formats.number_format import number_format
-from pynn_portability.model.network import Network, Population, Projection, Receptor
+from pynn_portability.formats.names import number_format
+from pynn_portability.model.cells import CELL_TYPES, Receptor
+from pynn_portability.model.network import Network, Population, Projection
 from pynn_portability.probe.probes import (  # noqa: F401 - tests find all that networks are made of here
     CURRENT_BASED,
     cells,
@@ -44,7 +45,7 @@ def recurrent(cell_type: str, seed: int, size: int = 64) -> Network:
     Weights are multiples of a power of two, and in part several synapses connect the same pair.
     """
     rng = np.random.default_rng(seed)
-    conductance_based = cell_type.startswith("IF_cond")
+    conductance_based = CELL_TYPES[cell_type].conductance_based
     unit = {"excitatory": 2.0**-8, "inhibitory": -(2.0**-7)}
     if conductance_based:
         unit = {"excitatory": 2.0**-14, "inhibitory": 2.0**-12}
@@ -98,14 +99,13 @@ class Simulator:
 
     def __init__(self, name: str, **options: Any) -> None:
         self.backend = backends.load(name)
-        defaults = {key: option.default for key, option in self.backend.OPTIONS.items()}
-        self.options = {**defaults, **options}
+        self.options = backends.checked_options(name, options, "")
 
     def build(
         self, network: Network, seed: int = 1, text: str = "double", timestep: float = 0.1
     ) -> backends.Simulation:
-        realization = Realization(network, seed, timestep)
-        return self.backend.simulation(realization, number_format(text), self.options)
+        held = number_format(text).on(Realization(network, seed, timestep))
+        return backends.build(self.backend, held, self.options)
 
     def run(
         self,
@@ -190,7 +190,7 @@ class _Neurons:
         self.arrivals = {r: np.zeros((n_steps + 2, population.size)) for r in self.receives}
         self.held_until = np.zeros(population.size, np.int64)
         self.refractory_steps = np.rint(self.p["tau_refrac"] / self.dt).astype(np.int64)
-        self.conductance_based = population.conductance_based
+        self.conductance_based = population.cell.conductance_based
         if not self.conductance_based:
             # cells that differ in nothing but their threshold have one propagator
             systems, of_cell = np.unique(self._linear_system(), axis=0, return_inverse=True)

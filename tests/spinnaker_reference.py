@@ -18,22 +18,23 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pynn_portability.formats.number_format import number_format
-from pynn_portability.model.network import (
+from pynn_portability.formats.names import number_format
+from pynn_portability.model.cells import Receptor
+from pynn_portability.model.connectivity import (
     AllToAll,
-    Connector,
-    Distribution,
     FixedNumberPost,
     FixedNumberPre,
     FixedProbability,
     FixedTotalNumber,
     FromList,
-    Network,
     OneToOne,
+)
+from pynn_portability.model.network import (
+    Distribution,
+    Network,
     PoissonDrive,
     Population,
     Projection,
-    Receptor,
     Value,
 )
 from pynn_portability.realize.realization import Realization, Synapses
@@ -121,7 +122,7 @@ def random_realization(seed: int) -> Realization:
     return Realization(network, seed, timestep, number_format("spinnaker").delay_steps)
 
 
-def _connector(rng: np.random.Generator, source: Population, target: Population) -> Connector:
+def _connector(rng: np.random.Generator, source: Population, target: Population) -> ConnectionRule:
     m, n = source.size, target.size
     # sPyNNaker allows 256 synapses of one source onto one core
     most = min(40 * n, 100 * m)

@@ -1,6 +1,6 @@
 """Rules that every backend follows, one test each, run on each backend that is installed.
 
-A backend takes part by its name in `pynn_portability.backends.NAMES`; a SpiNNaker board has rules of its
+A backend takes part by its name in `pynn_portability.backends.names()`; a SpiNNaker board has rules of its
 own (test_spinnaker.py). What is expected comes from closed-form solutions or from
 `compliance.reference_spikes`, never from another backend.
 
@@ -40,16 +40,10 @@ from compliance import (
 
 from pynn_portability import backends
 from pynn_portability.errors import RequestError
-from pynn_portability.formats.number_format import number_format
-from pynn_portability.model.network import (
-    Distribution,
-    FixedNumberPre,
-    FixedTotalNumber,
-    Network,
-    Population,
-    Projection,
-    Receptor,
-)
+from pynn_portability.formats.names import number_format
+from pynn_portability.model.cells import Receptor
+from pynn_portability.model.connectivity import FixedNumberPre, FixedTotalNumber
+from pynn_portability.model.network import Distribution, Network, Population, Projection
 from pynn_portability.realize.realization import Realization, Synapses
 
 TOLERANCE = 4.5
@@ -60,7 +54,7 @@ RECEPTORS: tuple[Receptor, Receptor] = ("excitatory", "inhibitory")
 # interpreted code starts sooner; what is compiled instead is tested where that makes a difference
 QUICK_OPTIONS = {"brian2": {"codegen": "numpy"}}
 # a SpiNNaker board computes in no other arithmetic than its own, and acts one step earlier
-RULED = [name for name in backends.NAMES if name != "spinnaker"]
+RULED = [name for name in backends.names() if name != "spinnaker"]
 SIMULATORS = [(name, QUICK_OPTIONS.get(name, {})) for name in RULED]
 # with three threads, some have no neuron of a small population
 ALL_VARIANTS = [*SIMULATORS, ("brian2", {"codegen": "cython"}), ("emulator", {"threads": 3})]
@@ -93,7 +87,7 @@ def any_variant(request: pytest.FixtureRequest) -> Simulator:
 
 def _represents(simulator: Simulator, cell_type: str) -> bool:
     network = Network((cells("a", 1, cell_type),), ())
-    return simulator.backend.check(network, number_format("double"), 0.1) == []
+    return backends.refusals(simulator.backend, network, number_format("double"), 0.1) == []
 
 
 def _or_else(simulator: Simulator, cell_type: str) -> str:
@@ -647,16 +641,17 @@ def _assert_connections(simulator: Simulator, text: str, weight_error: float = 0
         ),
     )
     number = number_format(text)
-    if simulator.backend.check(network, number, 0.1):
+    if backends.refusals(simulator.backend, network, number, 0.1):
         pytest.skip(f"this backend does not represent {text}")
     simulation = simulator.build(network, seed=3, text=text)
     realization = Realization(network, 3, 0.1)
+    held = number.on(realization)
     for projection in network.projections:
         drawn = Synapses.concatenate(list(realization.synapses(projection.label)))
         expected = Synapses(
             drawn.source,
             drawn.target,
-            number.discretiser(projection, realization)(drawn.weight, 0),
+            held.weights(projection.label)(drawn.weight),
             drawn.delay,
         ).sorted()
         found = simulation.connections(projection.label)
@@ -664,7 +659,7 @@ def _assert_connections(simulator: Simulator, text: str, weight_error: float = 0
         np.testing.assert_array_equal(found.target, expected.target)
         np.testing.assert_array_equal(found.delay, expected.delay)
         # unit conversion rounds, to the precision in which weights are held
-        rtol = 1.2e-7 if number.state == "float32" else 1e-15
+        rtol = 1.2e-7 if number.state.kind == "float32" else 1e-15
         np.testing.assert_allclose(found.weight, expected.weight, rtol=rtol, atol=weight_error)
         assert found.weight.dtype == np.float64
 
@@ -690,7 +685,7 @@ def test_single_precision_state(any_variant: Simulator) -> None:
     it stays where it is.
     """
     network = Network((cells("a", 2, v=-50.0 - 1e-7, tau_m=1e9),), ())
-    if any_variant.backend.check(network, number_format("float32"), 0.1):
+    if backends.refusals(any_variant.backend, network, number_format("float32"), 0.1):
         pytest.skip("this backend has no single-precision state")
     assert pairs(any_variant.run(network, 20, text="float32").populations["a"])[0] == (1, 0)
     # in this order, because the format must not stick
@@ -700,7 +695,7 @@ def test_single_precision_state(any_variant: Simulator) -> None:
 def test_single_precision_hardly_changes_a_network(any_variant: Simulator) -> None:
     """Most spikes of a recurrent network stay in their steps with a state in float32."""
     network = recurrent("IF_curr_exp", seed=6)
-    if any_variant.backend.check(network, number_format("float32"), 0.1):
+    if backends.refusals(any_variant.backend, network, number_format("float32"), 0.1):
         pytest.skip("this backend has no single-precision state")
     spikes = any_variant.run(network, 600, text="float32").populations["E"]
     expected = reference_spikes(Realization(network, 1, 0.1), 600)["E"]
@@ -715,14 +710,14 @@ def test_nest_and_brian2_have_all_cell_types(name: str) -> None:
     """No test above is skipped for them because of a cell type."""
     backend = _simulator((name, {})).backend
     network = Network(tuple(cells(c, 2, c) for c in CELL_TYPES), ())
-    assert backend.check(network, number_format("moments-2"), 0.1) == []
+    assert backends.refusals(backend, network, number_format("moments-2"), 0.1) == []
 
 
 @pytest.mark.parametrize("name", PACKAGED)
 @pytest.mark.parametrize("text", ["s16.15", "naive-2/s8.7-floor-wrap"])
 def test_nest_and_brian2_refuse_fixed_point(name: str, text: str) -> None:
     backend = _simulator((name, {})).backend
-    (problem,) = backend.check(Network((cells("a", 2),), ()), number_format(text), 0.1)
+    (problem,) = backends.refusals(backend, Network((cells("a", 2),), ()), number_format(text), 0.1)
     assert repr(text) in problem
 
 
@@ -736,9 +731,9 @@ def brian2() -> Iterator[backends.Backend]:
 
 def test_brian2_names_what_it_cannot_represent(brian2: backends.Backend) -> None:
     fine = Network((cells("a", 2), cells("b", 2, "IF_cond_alpha")), ())
-    assert brian2.check(fine, number_format("moments-4"), 0.1) == []
+    assert backends.refusals(brian2, fine, number_format("moments-4"), 0.1) == []
     foreign = Network((Population("h", 2, "HH_cond_exp", {}),), ())
-    (problem,) = brian2.check(foreign, number_format("double"), 0.1)
+    (problem,) = backends.refusals(brian2, foreign, number_format("double"), 0.1)
     assert "'h'" in problem and "HH_cond_exp" in problem and "IF_curr_exp" in problem
 
 
@@ -758,9 +753,9 @@ def test_brian2_refuses_a_poisson_source_beyond_its_range(brian2: backends.Backe
         )
         for rate in (1000.0, 1010.0)
     )
-    assert brian2.check(allowed, number_format("double"), 0.1) == []
-    assert brian2.check(refused, number_format("double"), 0.05) == []
-    (problem,) = brian2.check(refused, number_format("double"), 0.1)
+    assert backends.refusals(brian2, allowed, number_format("double"), 0.1) == []
+    assert backends.refusals(brian2, refused, number_format("double"), 0.05) == []
+    (problem,) = backends.refusals(brian2, refused, number_format("double"), 0.1)
     assert "'fast'" in problem and "1010 Hz" in problem and "at most 1000 Hz" in problem
     with pytest.raises(RequestError, match="1010 Hz"):
         Simulator("brian2").build(refused)
@@ -768,8 +763,8 @@ def test_brian2_refuses_a_poisson_source_beyond_its_range(brian2: backends.Backe
 
 def test_brian2_refuses_two_spikes_of_a_source_in_one_step(brian2: backends.Backend) -> None:
     network = Network((sources("input", [[1.0], [0.5, 2.0, 2.04]]),), ())
-    assert brian2.check(network, number_format("double"), 0.02) == []
-    (problem,) = brian2.check(network, number_format("double"), 0.1)
+    assert backends.refusals(brian2, network, number_format("double"), 0.02) == []
+    (problem,) = backends.refusals(brian2, network, number_format("double"), 0.1)
     assert "'input': cell 1 " in problem and " 2 ms" in problem and "0.1 ms" in problem
 
 
@@ -864,9 +859,9 @@ def test_emulator_names_what_it_cannot_represent() -> None:
     assert backend.available() is None
     fine = Network((cells("a", 2), sources("b", [[1.0]])), ())
     for text in ("double", "float32", "moments-4", "naive-2/s8.7-floor-wrap"):
-        assert backend.check(fine, number_format(text), 0.1) == []
+        assert backends.refusals(backend, fine, number_format(text), 0.1) == []
     foreign = Network((cells("a", 2), cells("c", 2, "IF_cond_exp")), ())
-    (problem,) = backend.check(foreign, number_format("double"), 0.1)
+    (problem,) = backends.refusals(backend, foreign, number_format("double"), 0.1)
     assert "'c'" in problem and "IF_cond_exp" in problem and "IF_curr_exp" in problem
     with pytest.raises(RequestError, match="IF_cond_exp"):
         Simulator("emulator").build(foreign)
@@ -886,7 +881,7 @@ print("reason:", reason)
 """
 
 
-@pytest.mark.parametrize("name", backends.NAMES)
+@pytest.mark.parametrize("name", backends.names())
 def test_importing_a_backend_prints_nothing(name: str) -> None:
     run = _import(name, before="")
     assert run.stdout.startswith("reason: ")

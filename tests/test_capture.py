@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 
 from pynn_portability.errors import RequestError
-from pynn_portability.model.network import (
+from pynn_portability.model.connectivity import (
     AllToAll,
-    Distribution,
     FixedNumberPost,
     FixedNumberPre,
     FixedProbability,
     FixedTotalNumber,
     OneToOne,
 )
+from pynn_portability.model.network import Distribution
 from pynn_portability.model.scripts import capture, load_model, model_parameters, shipped_models
 
 

@@ -24,15 +24,9 @@ from compliance import reference_spikes
 from pynn_portability import backends, cli
 from pynn_portability.backends import Backend
 from pynn_portability.errors import RequestError
-from pynn_portability.formats.number_format import number_format
-from pynn_portability.model.network import (
-    FromList,
-    Network,
-    OneToOne,
-    PoissonDrive,
-    Population,
-    Projection,
-)
+from pynn_portability.formats.names import number_format
+from pynn_portability.model.connectivity import FromList, OneToOne
+from pynn_portability.model.network import Network, PoissonDrive, Population, Projection
 from pynn_portability.probe import conformance
 from pynn_portability.probe.conformance import conformance as conform
 from pynn_portability.probe.conformance import measure

@@ -17,8 +17,9 @@ from report_example import example
 
 from pynn_portability.backends import spinnaker
 from pynn_portability.errors import RequestError
-from pynn_portability.formats.number_format import number_format
-from pynn_portability.model.network import AllToAll, Distribution, Network, Population, Projection
+from pynn_portability.formats.names import number_format
+from pynn_portability.model.connectivity import AllToAll
+from pynn_portability.model.network import Distribution, Network, Population, Projection
 from pynn_portability.realize.realization import Realization
 from pynn_portability.reports import write_report
 from pynn_portability.results import assembling as results

@@ -27,17 +27,16 @@ from pynn_portability.backends.emulator.arithmetic import arithmetic, propagator
 from pynn_portability.backends.emulator.drive import drive_tables
 from pynn_portability.backends.emulator.synapses import Block, Part
 from pynn_portability.errors import RequestError
-from pynn_portability.formats.number_format import FixedPoint, number_format
+from pynn_portability.formats.arithmetic import FixedPoint
+from pynn_portability.formats.names import number_format
+from pynn_portability.model.cells import Receptor
+from pynn_portability.model.connectivity import AllToAll, FixedTotalNumber, FromList
 from pynn_portability.model.network import (
-    AllToAll,
     Distribution,
-    FixedTotalNumber,
-    FromList,
     Network,
     PoissonDrive,
     Population,
     Projection,
-    Receptor,
 )
 from pynn_portability.model.scripts import capture, load_model
 from pynn_portability.realize.realization import Realization
@@ -500,7 +499,7 @@ def test_the_first_start_says_that_it_compiles(tmp_path: Path) -> None:
 from pathlib import Path
 from pynn_portability.backends import emulator
 from pynn_portability.model.network import Network, Population
-from pynn_portability.formats.number_format import number_format
+from pynn_portability.formats.names import number_format
 from pynn_portability.realize.realization import Realization
 print(emulator.building())
 network = Network((Population("a", 1, "SpikeSourceArray", {}, spike_times=([1.0],)),), ())

@@ -13,25 +13,14 @@ from spinnaker_reference import ask, random_realization, spynnaker
 
 from pynn_portability import backends
 from pynn_portability.errors import RequestError
+from pynn_portability.formats.arithmetic import FixedPoint, SpinnakerArithmetic
 from pynn_portability.formats.machines import SHIPPED, Machine, load_machine, shipped_machines
-from pynn_portability.formats.number_format import (
-    FixedPoint,
-    NumberFormat,
-    SpinnakerArithmetic,
-    number_format,
-)
+from pynn_portability.formats.names import number_format
+from pynn_portability.formats.number_format import NumberFormat
 from pynn_portability.formats.ring_buffers import ring_buffers
-from pynn_portability.model.network import (
-    AllToAll,
-    Distribution,
-    FixedTotalNumber,
-    FromList,
-    Network,
-    PoissonDrive,
-    Projection,
-    Receptor,
-    Value,
-)
+from pynn_portability.model.cells import Receptor
+from pynn_portability.model.connectivity import AllToAll, FixedTotalNumber, FromList
+from pynn_portability.model.network import Distribution, Network, PoissonDrive, Projection, Value
 from pynn_portability.realize.realization import Realization, Synapses
 
 HEAD = (

@@ -10,26 +10,13 @@ import pytest
 from scipy import stats
 
 from pynn_portability.errors import RequestError
-from pynn_portability.formats.number_format import (
-    MAX_BINS,
-    CodeBook,
-    FixedPoint,
-    NumberFormat,
-    Weights,
-    first_root,
-    half_width,
-    number_format,
-    sd_ratio,
-)
-from pynn_portability.model.network import (
-    AllToAll,
-    Distribution,
-    FromList,
-    Network,
-    Population,
-    Projection,
-    Value,
-)
+from pynn_portability.formats.arithmetic import FixedPoint
+from pynn_portability.formats.names import number_format
+from pynn_portability.formats.number_format import NumberFormat, Weights
+from pynn_portability.formats.schemes import MAX_BINS, first_root, half_width, sd_ratio
+from pynn_portability.formats.weights import CodeBook
+from pynn_portability.model.connectivity import AllToAll, FromList
+from pynn_portability.model.network import Distribution, Network, Population, Projection, Value
 from pynn_portability.realize.distributions import mean_and_sd, quantile
 from pynn_portability.realize.realization import Realization
 

@@ -6,30 +6,25 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from pynn_portability.model.network import (
+from pynn_portability.model.connectivity import (
     AllToAll,
-    Distribution,
     FixedNumberPost,
     FixedNumberPre,
     FixedProbability,
     FixedTotalNumber,
     FromList,
-    Network,
     OneToOne,
+)
+from pynn_portability.model.network import (
+    Distribution,
+    Network,
     PoissonDrive,
     Population,
     Projection,
 )
 from pynn_portability.realize.distributions import quantile
-from pynn_portability.realize.realization import (
-    Levels,
-    Realization,
-    Stream,
-    Synapses,
-    _uniform,
-    philox,
-    to_steps,
-)
+from pynn_portability.realize.realization import Realization, Synapses, _uniform, to_steps
+from pynn_portability.realize.streams import Levels, Stream, philox
 
 WEIGHT = Distribution("normal", {"mu": 0.0878, "sigma": 0.00878})
 DELAY = Distribution("normal_clipped", {"mu": 1.5, "sigma": 0.75, "low": 0.05, "high": np.inf})

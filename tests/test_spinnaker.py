@@ -25,19 +25,15 @@ from numpy.typing import NDArray
 from pynn_portability import backends
 from pynn_portability.backends import spinnaker
 from pynn_portability.errors import RequestError
-from pynn_portability.formats.number_format import number_format
-from pynn_portability.model.network import (
+from pynn_portability.formats.names import number_format
+from pynn_portability.model.cells import Receptor
+from pynn_portability.model.connectivity import (
     AllToAll,
-    Connector,
-    Distribution,
     FixedProbability,
     FixedTotalNumber,
     FromList,
-    Network,
-    Projection,
-    Receptor,
-    Value,
 )
+from pynn_portability.model.network import Distribution, Network, Projection, Value
 from pynn_portability.realize.realization import Realization, Synapses
 from pynn_portability.spinnaker import deployment, findings
 
@@ -106,7 +102,7 @@ def listed(
     return Projection(label, *ends, receptor, pairs, weight, delay)
 
 
-def drawn(connector: Connector, weight: Value = 0.1, delay: Value = 1.0, size: int = 40) -> Network:
+def drawn(connector: ConnectionRule, weight: Value = 0.1, delay: Value = 1.0, size: int = 40) -> Network:
     """Two populations, connected by a connector that cores know."""
     return Network(
         (cells("a", size), cells("b", size)),

@@ -26,18 +26,12 @@ from pynn_portability.backends.emulator.spinnaker import CONSTANTS, Cores, encod
 from pynn_portability.backends.emulator.synapses import Block, Part
 from pynn_portability.errors import RequestError
 from pynn_portability.formats import machines, ring_buffers
-from pynn_portability.formats.number_format import NumberFormat, number_format
+from pynn_portability.formats.names import number_format
+from pynn_portability.formats.number_format import NumberFormat
 from pynn_portability.formats.ring_buffers import Key, RingBuffer
-from pynn_portability.model.network import (
-    FromList,
-    Network,
-    OneToOne,
-    PoissonDrive,
-    Population,
-    Projection,
-    Receptor,
-    Value,
-)
+from pynn_portability.model.cells import Receptor
+from pynn_portability.model.connectivity import FromList, OneToOne
+from pynn_portability.model.network import Network, PoissonDrive, Population, Projection, Value
 from pynn_portability.realize.realization import Realization
 from pynn_portability.spikes.data import SpikeData
 

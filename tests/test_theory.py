@@ -14,18 +14,19 @@ from report_example import example
 from scipy import integrate, special
 
 from pynn_portability.errors import RequestError
-from pynn_portability.formats.number_format import number_format
-from pynn_portability.model.network import (
+from pynn_portability.formats.names import number_format
+from pynn_portability.model.connectivity import (
     AllToAll,
-    Connector,
-    Distribution,
     FixedNumberPost,
     FixedNumberPre,
     FixedProbability,
     FixedTotalNumber,
     FromList,
-    Network,
     OneToOne,
+)
+from pynn_portability.model.network import (
+    Distribution,
+    Network,
     PoissonDrive,
     Population,
     Projection,
@@ -71,7 +72,7 @@ def normal(mean: float, sd: float) -> Distribution:
 
 
 def pair(
-    connector: Connector,
+    connector: ConnectionRule,
     weight: Value = 0.1,
     sizes: tuple[int, int] = (400, 300),
     source: str = "SpikeSourcePoisson",
@@ -450,7 +451,7 @@ def test_rates_cause_themselves():
 def test_multapses_make_neurons_differ():
     sizes, weight, rate, drive = (1000, 4000), -0.12, 30.0, 0.12
 
-    def found(connector: Connector) -> tuple[Realization, np.ndarray]:
+    def found(connector: ConnectionRule) -> tuple[Realization, np.ndarray]:
         realization = realized(pair(connector, weight, sizes, rate=rate, drive=drive))
         activity = MeanField(realization, 1.0).solve(number_format("double"))
         return realization, activity["b"].rates[:, 0]

@@ -24,7 +24,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,8 +33,9 @@ from typing import Any
 import numpy as np
 import psutil
 from numpy.typing import NDArray
+from pydantic import Field
 
-from pynn_portability.backends import Estimate, Observations, Option
+from pynn_portability.backends import Backend, Capabilities, Estimate, Observations, Options
 from pynn_portability.backends.emulator import engine
 from pynn_portability.backends.emulator.arithmetic import (
     COEFFICIENTS,
@@ -48,41 +49,23 @@ from pynn_portability.backends.emulator.drive import (
     drive_tables,
     spikes_per_step,
 )
-from pynn_portability.backends.emulator.spinnaker import Cores, constants
+from pynn_portability.backends.emulator.spinnaker import Cores
 from pynn_portability.backends.emulator.synapses import (
-    STORAGES,
     Block,
     CompressedSynapses,
+    Storage,
     weight_storage,
 )
 from pynn_portability.errors import RequestError
-from pynn_portability.formats import ring_buffers
-from pynn_portability.formats.number_format import FixedPoint, NumberFormat, SpinnakerArithmetic
+from pynn_portability.formats.arithmetic import FixedPoint, SpinnakerArithmetic
+from pynn_portability.formats.number_format import HeldRealization, NumberFormat
+from pynn_portability.formats.ring_buffers import shifts
+from pynn_portability.formats.spinnaker import constants
+from pynn_portability.model.cells import RECEPTORS
 from pynn_portability.model.network import Network, Population
-from pynn_portability.realize.realization import Realization, Stream, Synapses
+from pynn_portability.realize.realization import Realization, Synapses
+from pynn_portability.realize.streams import Stream
 from pynn_portability.spikes.data import PopulationSpikes, SpikeData
-
-OPTIONS = {
-    "threads": Option(int, 1, "threads of one run; spikes do not depend on it", minimum=1),
-    "weights": Option(
-        str,
-        "auto",
-        "how weights are held: auto takes no room for up to 4 values per projection, codes of 4 or 8 "
-        "bits for up to 256, and otherwise numbers of the state arithmetic; the rest are numbers "
-        "whatever the format, int16 in units of a scale per projection",
-        STORAGES,
-    ),
-    "drive_limit": Option(
-        int,
-        0,
-        "most spikes that a Poisson drive gives a neuron in one step, as simulators have it whose "
-        "sources spike once in a step; 0 for any number",
-        minimum=0,
-    ),
-}
-
-CELL_TYPES = ("IF_curr_exp",)
-SOURCE_TYPES = ("SpikeSourceArray", "SpikeSourcePoisson")
 
 SLICE_SECONDS = 0.2
 """Wall time between two reports of progress, about; also how fast an interruption is noticed."""
@@ -91,32 +74,101 @@ FIRST_ROOM = 2**10
 """Spikes per pathway that the queue has room for at first."""
 
 
-def available() -> str | None:
-    """None: it needs nothing but what the package itself needs."""
-    return None
+class EmulatorOptions(Options):
+    """``[backends.emulator]``"""
+
+    threads: int = Field(1, ge=1, description="threads of one run; spikes do not depend on it")
+    weights: Storage = Field(
+        "auto",
+        description="how weights are held: auto takes no room for up to 4 values per projection, "
+        "codes of 4 or 8 bits for up to 256, and otherwise numbers of the state arithmetic; the rest "
+        "are numbers whatever the format, int16 in units of a scale per projection",
+    )
+    drive_limit: int = Field(
+        0,
+        ge=0,
+        description="most spikes that a Poisson drive gives a neuron in one step, as simulators have "
+        "it whose sources spike once in a step; 0 for any number",
+    )
 
 
-def skipped(options: Mapping[str, Any]) -> str | None:
-    """None: whoever asks for a run gets one."""
-    return None
+class EmulatorBackend(Backend[EmulatorOptions]):
+    """The emulator, in any arithmetic."""
+
+    options = EmulatorOptions
+    capabilities = Capabilities(
+        "the emulator",
+        cells=("IF_curr_exp", "SpikeSourceArray", "SpikeSourcePoisson"),
+        states=("float64", "float32", "fixed-point", "spinnaker"),
+    )
+
+    def available(self) -> str | None:
+        """None: it needs nothing but what the package itself needs."""
+        return None
+
+    def versions(self) -> dict[str, str]:
+        """Versions of the packages whose code decides the result."""
+        return {p: importlib.metadata.version(p) for p in ("pynn-portability", "numba", "numpy")}
+
+    def check(self, network: Network, number_format: NumberFormat, timestep: float) -> list[str]:
+        """What of the network SpiNNaker's arithmetic cannot represent; every other one can all."""
+        if isinstance(number_format.state, SpinnakerArithmetic):
+            return _beyond_spinnaker(network, number_format.state, timestep)
+        return []
+
+    def building(self) -> str:
+        """What building does: the first run on a machine compiles."""
+        folder = engine.simulate.stats.cache_path
+        compiled = folder is not None and any(Path(folder).glob("engine.simulate-*.nbi"))
+        return "building" if compiled else "compiling (once, about 20 s) and building"
+
+    def threads(self, network: Network, options: EmulatorOptions) -> int:
+        """As many as asked."""
+        return options.threads
+
+    def estimate(
+        self,
+        network: Network,
+        number_format: NumberFormat,
+        options: EmulatorOptions,
+        n_steps: int,
+        timestep: float,
+    ) -> Estimate:
+        """Memory and time of one run, at an assumed 3 spikes/s per neuron.
+
+        Coefficients measured on the microcircuit at scales 0.1 to 1 on two cores. The first run of each
+        state arithmetic on a machine compiles for about 20 s.
+        """
+        held = number_format.on(Realization(network, 0, timestep))
+        synapses = held.realization.n_synapses
+        neurons = sum(p.size for p in network.populations)
+        # which storage it is does not depend on the neurons
+        if isinstance(number_format.state, SpinnakerArithmetic):
+            state: Arithmetic | Cores = Cores(number_format.state.substeps, {})
+        else:
+            state = arithmetic(number_format.state, np.empty((len(COEFFICIENTS), 0)))
+        storage = weight_storage(held, state, options.weights)
+        n_threads = min(options.threads, len(network.projections) or 1)
+        events = synapses * 3.0 * n_steps * timestep / 1000.0
+        bytes_per_synapse = 2 + storage.bits_beside / 8
+        build_seconds = 1.0 + 1e-7 * synapses / n_threads
+        if number_format.weights.drawn_beforehand:
+            build_seconds += 7e-8 * synapses  # in one thread
+        return Estimate(
+            memory_bytes=300e6 + 1500.0 * neurons + bytes_per_synapse * synapses,
+            build_seconds=build_seconds,
+            simulate_seconds=(1.5e-9 * neurons * n_steps + 2.5e-9 * events) / n_threads,
+        )
+
+    def simulation(self, held: HeldRealization, options: EmulatorOptions) -> EmulatorSimulation:
+        """Draw the realized network into compressed form.
+
+        Raises RequestError for a network that does not fit into memory.
+        """
+        return EmulatorSimulation(held, options)
 
 
-def versions() -> dict[str, str]:
-    """Versions of the packages whose code decides the result."""
-    return {p: importlib.metadata.version(p) for p in ("pynn-portability", "numba", "numpy")}
-
-
-def check(network: Network, number_format: NumberFormat, timestep: float) -> list[str]:
-    """What of the network the emulator cannot represent; it can represent every number format."""
-    problems = [
-        f"population {p.label!r}: the emulator has no {p.cell_type}; supported are "
-        f"{', '.join(CELL_TYPES + SOURCE_TYPES)}"
-        for p in network.populations
-        if p.cell_type not in CELL_TYPES + SOURCE_TYPES
-    ]
-    if isinstance(number_format.state, SpinnakerArithmetic) and not problems:
-        problems = _beyond_spinnaker(network, number_format.state, timestep)
-    return problems
+BACKEND: Backend[EmulatorOptions] = EmulatorBackend()
 
 
 def _beyond_spinnaker(network: Network, state: SpinnakerArithmetic, timestep: float) -> list[str]:
@@ -125,7 +177,7 @@ def _beyond_spinnaker(network: Network, state: SpinnakerArithmetic, timestep: fl
     problems = []
     rates = [(f"drive {d.label!r}", realization.drive(d.label).rate) for d in network.drives]
     for p in network.populations:
-        if p.cell_type == "SpikeSourcePoisson":
+        if p.cell.source == "poisson":
             rates.append((f"population {p.label!r}", realization.parameters(p.label)["rate"]))
         if not p.is_source:
             try:
@@ -142,97 +194,33 @@ def _beyond_spinnaker(network: Network, state: SpinnakerArithmetic, timestep: fl
     return problems
 
 
-def building() -> str:
-    """What building does: the first run on a machine compiles."""
-    folder = engine.simulate.stats.cache_path
-    compiled = folder is not None and any(Path(folder).glob("engine.simulate-*.nbi"))
-    return "building" if compiled else "compiling (once, about 20 s) and building"
-
-
-def threads(network: Network, options: Mapping[str, Any]) -> int:
-    """As many as asked."""
-    return int(options["threads"])
-
-
-def estimate(
-    network: Network,
-    number_format: NumberFormat,
-    options: Mapping[str, Any],
-    n_steps: int,
-    timestep: float,
-) -> Estimate:
-    """Memory and time of one run, at an assumed 3 spikes/s per neuron.
-
-    Coefficients measured on the microcircuit at scales 0.1 to 1 on two cores. The first run of each
-    state arithmetic on a machine compiles for about 20 s.
-    """
-    realization = Realization(network, 0, timestep)
-    synapses = realization.n_synapses
-    neurons = sum(p.size for p in network.populations)
-    # which storage it is does not depend on the neurons
-    if isinstance(number_format.state, SpinnakerArithmetic):
-        state: Arithmetic | Cores = Cores(number_format.state.substeps, {})
-    else:
-        state = arithmetic(number_format, np.empty((len(COEFFICIENTS), 0)))
-    storage = weight_storage(realization, number_format, state, options["weights"])
-    n_threads = min(options["threads"], len(network.projections) or 1)
-    events = synapses * 3.0 * n_steps * timestep / 1000.0
-    bytes_per_synapse = 2 + storage.bits_beside / 8
-    build_seconds = 1.0 + 1e-7 * synapses / n_threads
-    machine = number_format.machine
-    if machine is not None and machine.weights.scale == "expected_sum":
-        # the scale of weights takes drawing all of them once before, in one thread
-        build_seconds += 7e-8 * synapses
-    return Estimate(
-        memory_bytes=300e6 + 1500.0 * neurons + bytes_per_synapse * synapses,
-        build_seconds=build_seconds,
-        simulate_seconds=(1.5e-9 * neurons * n_steps + 2.5e-9 * events) / n_threads,
-    )
-
-
-def simulation(
-    realization: Realization, number_format: NumberFormat, options: Mapping[str, Any]
-) -> EmulatorSimulation:
-    """Draw the realized network into compressed form.
-
-    Raises RequestError for what `check` finds and for a network that does not fit into memory.
-    """
-    problems = check(realization.network, number_format, realization.timestep)
-    if problems:
-        raise RequestError(problems[0])
-    return EmulatorSimulation(realization, number_format, options)
-
-
-def _arithmetic(realization: Realization, number_format: NumberFormat) -> Arithmetic | Cores:
-    if isinstance(number_format.state, SpinnakerArithmetic):
-        return Cores(number_format.state.substeps, ring_buffers.shifts(realization))
-    nanoampere = isinstance(number_format.state, FixedPoint)
+def _arithmetic(held: HeldRealization) -> Arithmetic | Cores:
+    state = held.format.state
+    if isinstance(state, SpinnakerArithmetic):
+        return Cores(state.substeps, shifts(held.realization))
+    nanoampere = isinstance(state, FixedPoint)
     coefficients = [np.empty((len(COEFFICIENTS), 0))]
-    for population in realization.network.populations:
+    for population in held.network.populations:
         if not population.is_source:
-            parameters = realization.parameters(population.label)
-            coefficients.append(propagators(parameters, realization.timestep, nanoampere)[0])
-    return arithmetic(number_format, np.concatenate(coefficients, axis=1))
+            parameters = held.parameters(population.label)
+            coefficients.append(propagators(parameters, held.timestep, nanoampere)[0])
+    return arithmetic(state, np.concatenate(coefficients, axis=1))
 
 
 class EmulatorSimulation:
     """A network in compressed form, ready to run once."""
 
-    def __init__(
-        self, realization: Realization, number_format: NumberFormat, options: Mapping[str, Any]
-    ) -> None:
-        self._realization = realization
-        self._network = realization.network
-        self._format = number_format
-        self._arithmetic = _arithmetic(realization, number_format)
-        self._n_threads = n_threads = int(options["threads"])
-        self._drive_limit = int(options["drive_limit"])
+    def __init__(self, held: HeldRealization, options: EmulatorOptions) -> None:
+        self._held = held
+        self._realization = held.realization
+        self._network = held.network
+        self._arithmetic = _arithmetic(held)
+        self._n_threads = n_threads = options.threads
+        self._drive_limit = options.drive_limit
         self._observations: Observations = {}
         self._joint = self._arithmetic.state == np.float32 and self._currents_decay_alike()
-        storage = weight_storage(realization, number_format, self._arithmetic, options["weights"])
-        self._synapses = CompressedSynapses(
-            realization, number_format, self._arithmetic, storage, n_threads
-        )
+        storage = weight_storage(held, self._arithmetic, options.weights)
+        self._synapses = CompressedSynapses(held, self._arithmetic, storage, n_threads)
         needed = self._synapses.planned_bytes
         free = psutil.virtual_memory().available
         if needed > free:
@@ -288,15 +276,15 @@ class EmulatorSimulation:
         return self._spike_data(n_steps, recorded)
 
     def _saturated(self, workers: list[Worker]) -> dict[str, dict[str, int]]:
-        counts = {
-            p.label: {"excitatory": 0, "inhibitory": 0}
+        counts: dict[str, dict[str, int]] = {
+            p.label: dict.fromkeys(RECEPTORS, 0)
             for p in self._network.populations
             if not p.is_source
         }
         for worker in workers:
             columns = worker.neurons.saturated.T.tolist()
             for population, column in zip(worker.populations, columns, strict=True):
-                for receptor, count in zip(("excitatory", "inhibitory"), column, strict=True):
+                for receptor, count in zip(RECEPTORS, column, strict=True):
                     counts[population][receptor] += count
         return counts
 
@@ -387,7 +375,7 @@ class EmulatorSimulation:
     ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Cells and steps of a spike source's spikes, in no particular order."""
         label = population.label
-        if population.cell_type == "SpikeSourceArray":
+        if population.cell.source == "given":
             cells, steps = self._realization.spike_steps(label)
         else:
             cells, steps = _poisson_spikes(self._realization, self._arithmetic, label, n_steps)
@@ -406,8 +394,7 @@ class EmulatorSimulation:
             np.empty((len(lines.table), FIRST_ROOM), np.int64),
         )
         drives = drive_tables(
-            self._realization,
-            self._format,
+            self._held,
             self._arithmetic,
             blocks,
             self._joint,

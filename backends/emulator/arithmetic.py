@@ -32,8 +32,8 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from pynn_portability.formats.number_format import FixedPoint, NumberFormat, SpinnakerArithmetic
-from pynn_portability.model.network import Receptor
+from pynn_portability.formats.arithmetic import FixedPoint, FloatingPoint
+from pynn_portability.model.cells import Receptor
 
 FloatArray = NDArray[np.float64]
 Array = NDArray[Any]
@@ -105,12 +105,11 @@ class Arithmetic:
         return held.astype(self.state), steps
 
 
-def arithmetic(number_format: NumberFormat, propagators: FloatArray) -> Arithmetic:
-    """The arithmetic of a number format for neurons with these `propagators`, nA for fixed point."""
-    fixed = number_format.state
-    assert not isinstance(fixed, SpinnakerArithmetic)
-    if not isinstance(fixed, FixedPoint):
-        return Arithmetic(np.dtype(fixed), None, (0, 0, 0, 0, 0, 0))
+def arithmetic(state: FloatingPoint | FixedPoint, propagators: FloatArray) -> Arithmetic:
+    """A state arithmetic for neurons with these `propagators`, in nA for fixed point."""
+    if isinstance(state, FloatingPoint):
+        return Arithmetic(np.dtype(state.kind), None, (0, 0, 0, 0, 0, 0))
+    fixed = state
     largest = np.abs(propagators[PROPAGATORS]).max(initial=0.0)
     shift = WORD_BITS - 1
     while shift and math.floor(largest * 2.0**shift + 0.5) >= 2 ** (WORD_BITS - 1):

@@ -23,11 +23,12 @@ from numpy.typing import NDArray
 
 from pynn_portability.backends.emulator.arithmetic import Arithmetic
 from pynn_portability.backends.emulator.engine import DriveTables
-from pynn_portability.backends.emulator.spinnaker import Cores, poisson_mean
+from pynn_portability.backends.emulator.spinnaker import Cores
 from pynn_portability.backends.emulator.synapses import Block
 from pynn_portability.errors import RequestError
-from pynn_portability.formats.number_format import NumberFormat
-from pynn_portability.realize.realization import Realization, Stream
+from pynn_portability.formats.number_format import HeldRealization
+from pynn_portability.formats.spinnaker import poisson_mean
+from pynn_portability.realize.streams import Stream
 
 NEGLIGIBLE_TAIL = 1e-15
 MOST_SPIKES = 10_000  # counts have 16 bits
@@ -37,8 +38,7 @@ LABEL_AFTER_START = 2
 
 
 def drive_tables(
-    realization: Realization,
-    number_format: NumberFormat,
+    held: HeldRealization,
     arithmetic: Arithmetic | Cores,
     blocks: list[Block],
     joint: bool,
@@ -53,23 +53,20 @@ def drive_tables(
     weights: list[Any] = []
     tails: list[float] = []
     tails_of: dict[tuple[float, bool], tuple[int, int]] = {}
-    drives = realization.network.drives
+    drives, timestep = held.network.drives, held.timestep
     for number, drive in enumerate(drives):
-        arrays = realization.drive(drive.label)
-        held = number_format.drive_weights(drive.label, realization)
-        weight = arithmetic.weights(held, drive.target, drive.receptor)
-        law = spikes_per_step(
-            arithmetic, arrays.rate, realization.timestep, f"drive {drive.label!r}"
-        )
+        arrays = held.drive(drive.label)
+        weight = arithmetic.weights(arrays.weight, drive.target, drive.receptor)
+        law = spikes_per_step(arithmetic, arrays.rate, timestep, f"drive {drive.label!r}")
         if law[0].max() > MOST_SPIKES:
             raise RequestError(
                 f"drive {drive.label!r}: a rate of {arrays.rate.max():g} Hz is not allowed in the "
                 f"emulator, whose largest mean is {MOST_SPIKES} spikes per step"
             )
         delay = arrays.delay.astype(np.int64)
-        begin = _first_step(drive.start, delay, realization.timestep)
-        end = _first_step(drive.start + drive.duration, delay, realization.timestep)
-        table = np.stack([*law, held, delay])
+        begin = _first_step(drive.start, delay, timestep)
+        end = _first_step(drive.start + drive.duration, delay, timestep)
+        table = np.stack([*law, arrays.weight, delay])
         for block in blocks:
             for part in block.parts:
                 if part.population != drive.target:
@@ -104,7 +101,7 @@ def drive_tables(
         np.array([weights[i] for i in order], arithmetic.accumulator),
         np.array(tails),
         np.array(
-            [Stream.named(realization.seed, "drive", d.label, "counts").key for d in drives],
+            [Stream.named(held.realization.seed, "drive", d.label, "counts").key for d in drives],
             np.uint32,
         ).reshape(-1, 4),
     )

@@ -34,9 +34,10 @@ from numba.core import cgutils
 from numba.extending import intrinsic, overload
 from numpy.typing import NDArray
 
-from pynn_portability.backends.emulator.spinnaker import LARGEST_CELL, Rules
+from pynn_portability.backends.emulator.spinnaker import Rules
 from pynn_portability.backends.emulator.synapses import READ_AHEAD
-from pynn_portability.realize.realization import philox
+from pynn_portability.formats.spinnaker import LARGEST_CELL
+from pynn_portability.realize.streams import philox
 
 Array = NDArray[Any]
 

@@ -25,7 +25,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numba import njit
@@ -34,10 +34,11 @@ from numpy.typing import NDArray
 from pynn_portability.backends.emulator.arithmetic import Arithmetic
 from pynn_portability.backends.emulator.spinnaker import Cores
 from pynn_portability.errors import RequestError
-from pynn_portability.formats.number_format import NumberFormat
-from pynn_portability.model.network import Distribution, Population, Projection, Receptor
-from pynn_portability.realize.distributions import quantile
-from pynn_portability.realize.realization import CHUNK_SIZE, Levels, Realization, Synapses
+from pynn_portability.formats.number_format import HeldRealization
+from pynn_portability.model.cells import Receptor
+from pynn_portability.model.network import Population, Projection
+from pynn_portability.realize.realization import CHUNK_SIZE, Synapses
+from pynn_portability.realize.streams import Levels
 
 Array = NDArray[Any]
 
@@ -50,7 +51,7 @@ ALIGNMENT = 64
 READ_AHEAD = 64
 """Targets after the last synapse, so that the engine can always read this many."""
 
-STORAGES = ("auto", "float64", "float32", "int16")
+Storage = Literal["auto", "float64", "float32", "int16"]
 PLACED_VALUES = 4
 """Most values that are told by place: with more, there is too little to do at each place."""
 CODE_BITS = (4, 8)
@@ -77,12 +78,9 @@ class WeightStorage:
 
 
 def weight_storage(
-    realization: Realization,
-    number_format: NumberFormat,
-    arithmetic: Arithmetic | Cores,
-    asked: str,
+    held: HeldRealization, arithmetic: Arithmetic | Cores, asked: Storage
 ) -> WeightStorage:
-    """How the weights of a realized network are held; ``asked`` is one of ``STORAGES``.
+    """How the weights of a realized network are held.
 
     ``auto`` takes places or codes where every projection has at most 256 values, and otherwise
     numbers of the state arithmetic: for fixed point 16 bits if no weight can need more, else 32, and
@@ -92,16 +90,16 @@ def weight_storage(
         if isinstance(arithmetic, Cores):
             raise RequestError(
                 f"[backends.emulator] weights = {asked!r} is not allowed with the state of format "
-                f"{number_format.name!r}; allowed is 'auto'"
+                f"{held.format.name!r}; allowed is 'auto'"
             )
         if arithmetic.fixed and asked != "int16":
             raise RequestError(
                 f"[backends.emulator] weights = {asked!r} is not allowed with the fixed-point state "
-                f"of format {number_format.name!r}; allowed are 'auto' and 'int16'"
+                f"of format {held.format.name!r}; allowed are 'auto' and 'int16'"
             )
         return WeightStorage(dtype=np.dtype(asked))
-    projections = realization.network.projections
-    counts = [number_format.most_values(p) for p in projections]
+    labels = [p.label for p in held.network.projections]
+    counts = [held.weights(label).most_values() for label in labels]
     if None not in counts:
         values = max((count for count in counts if count), default=1)
         if values <= PLACED_VALUES:
@@ -110,29 +108,17 @@ def weight_storage(
     if isinstance(arithmetic, Cores):
         return WeightStorage(dtype=np.dtype(np.uint16))
     if arithmetic.fixed:
-        largest = [largest_weight(p, realization, number_format, arithmetic) for p in projections]
+        largest = [largest_weight(held, label, arithmetic) for label in labels]
         if max(largest, default=0) <= LARGEST_INT16:
             return WeightStorage(dtype=np.dtype(np.int16))
     return WeightStorage(dtype=arithmetic.state)
 
 
-def largest_weight(
-    projection: Projection,
-    realization: Realization,
-    number_format: NumberFormat,
-    arithmetic: Arithmetic,
-) -> Any:
-    """The largest magnitude a weight can have here, in the unit of the arithmetic."""
-    weight = projection.weight
-    if number_format.machine is not None:
-        held = np.array([number_format.machine.largest(projection.label, realization)])
-    else:
-        if isinstance(weight, Distribution):
-            # what follows never decreases, so the extremes of all draws are enough
-            weight = quantile(weight, np.array([2.0**-54, 1 - 2.0**-53]))
-        discretise = number_format.discretiser(projection, realization)
-        held = discretise(np.atleast_1d(np.asarray(weight, np.float64)), 0)
-    return np.abs(arithmetic.weights(held, projection.target, projection.receptor)).max(initial=0)
+def largest_weight(held: HeldRealization, projection: str, arithmetic: Arithmetic) -> Any:
+    """The largest magnitude a weight of a projection can have here, in the unit of the arithmetic."""
+    described = held.network.projection(projection)
+    largest = np.array([held.weights(projection).largest()])
+    return np.abs(arithmetic.weights(largest, described.target, described.receptor)).max()
 
 
 @dataclass(frozen=True)
@@ -212,19 +198,18 @@ class CompressedSynapses:
 
     def __init__(
         self,
-        realization: Realization,
-        number_format: NumberFormat,
+        held: HeldRealization,
         arithmetic: Arithmetic | Cores,
         storage: WeightStorage,
         n_threads: int,
     ) -> None:
-        self._realization = realization
-        self._network = realization.network
-        self._format = number_format
+        self._held = held
+        self._realization = held.realization
+        self._network = held.network
         self._arithmetic = arithmetic
         self.storage = storage
         self.n_threads = n_threads
-        self.count = realization.n_synapses
+        self.count = self._realization.n_synapses
         self._interrupted = False
         self._levels: dict[str, tuple[Levels, Levels]] = {}
         with ThreadPoolExecutor(n_threads) as pool:
@@ -287,13 +272,13 @@ class CompressedSynapses:
     def _book(self, projection: Projection) -> Array:
         """Values of the projection's codes, the scale of its int16 numbers, or nothing."""
         if self.storage.dtype is None:
-            book = self._format.code_book(projection, self._realization)
+            book = self._held.weights(projection.label).code_book()
             assert book is not None
             return self._weights_of(projection)(book.values)
         if self.storage.dtype != np.int16:
             return np.empty(0, self._arithmetic.state)
         assert isinstance(self._arithmetic, Arithmetic)
-        largest = largest_weight(projection, self._realization, self._format, self._arithmetic)
+        largest = largest_weight(self._held, projection.label, self._arithmetic)
         if self._arithmetic.fixed:
             return np.maximum(-(-np.atleast_1d(largest) // LARGEST_INT16), 1)
         scale = np.atleast_1d(largest) / largest.dtype.type(LARGEST_INT16)
@@ -492,18 +477,16 @@ class CompressedSynapses:
         The second argument is the index of the first of them within the projection.
         """
         if self.storage.dtype is None:
-            book = self._format.code_book(projection, self._realization)
+            book = self._held.weights(projection.label).code_book()
             assert book is not None
             encode = book.encode
             return lambda weights, start: encode(weights).astype(np.uint8)
-        discretise = self._format.discretiser(projection, self._realization)
-        held, dtype = self._weights_of(projection), self.storage.dtype
+        held = self._held.weights(projection.label)
+        number, dtype = self._weights_of(projection), self.storage.dtype
         if dtype != np.int16:
-            return lambda weights, start: held(discretise(weights, start)).astype(dtype)
+            return lambda weights, start: number(held(weights, start)).astype(dtype)
         scale = self._book(projection)[0]
-        return lambda weights, start: np.rint(held(discretise(weights, start)) / scale).astype(
-            np.int16
-        )
+        return lambda weights, start: np.rint(number(held(weights, start)) / scale).astype(np.int16)
 
     def _each_pathway(self, work: Callable[[int], Any]) -> list[Any]:
         """``work`` on every pathway, in as many threads as the simulation has.

@@ -14,7 +14,9 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Callable, Iterator
+from abc import abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Literal
@@ -24,17 +26,25 @@ from numpy.typing import NDArray
 from pydantic import Field, PrivateAttr, model_validator
 
 from pynn_portability.errors import RequestError
+from pynn_portability.formats.arithmetic import SINGLE
 from pynn_portability.formats.ring_buffers import ring_buffers
+from pynn_portability.formats.weights import (
+    MAX_CODES,
+    CodeBook,
+    HeldWeights,
+    Represent,
+    WeightFormat,
+)
 from pynn_portability.model.network import Distribution, Network, PoissonDrive, Projection
 from pynn_portability.realize.distributions import mean_and_sd, quantile
-from pynn_portability.realize.realization import Realization, Stream
+from pynn_portability.realize.realization import Realization
+from pynn_portability.realize.streams import Stream
 from pynn_portability.tables import Section, choices, read_table
 
 FloatArray = NDArray[np.float64]
 
 SHIPPED = Path(__file__).parent / "profiles"
 MAX_BITS = 16
-MAX_CODES = 2**8
 MAX_DELAY = 2**31 - 1
 RARE = 0.001
 """Longer delays than all but this fraction are not reported as too long for a machine."""
@@ -183,125 +193,45 @@ class Machine(Section):
         content = self.model_dump(mode="json", exclude={"title", "sources", "not_modelled"})
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
-    # --- weights ---
 
-    def held(self, label: str, realization: Realization) -> Callable[[FloatArray, int], FloatArray]:
-        """A function from weights of a projection or drive to weights as the machine holds them.
+@dataclass(frozen=True)
+class MachineWeights(WeightFormat):
+    """Weights and delays as a machine holds them."""
 
-        Its second argument is the index of the first weight, which decides stochastic rounding. It
-        keeps shape and unit (nA or uS) and treats each weight by itself.
-        """
-        weights = self.weights
-        if weights.number == "double":
-            return lambda values, start: values
-        if weights.number == "float32":
-            return lambda values, start: values.astype(np.float32).astype(np.float64)
-        sign = _sign(label, realization)
+    machine: Machine
+
+    @property
+    def fingerprint(self) -> str:  # type: ignore[override]
+        return self.machine.fingerprint
+
+    @property
+    def notes(self) -> tuple[str, ...]:  # type: ignore[override]
+        return tuple(self.machine.not_modelled)
+
+    @property
+    def shared_by_network(self) -> bool:  # type: ignore[override]
+        return self.machine.weights.scope == "network"
+
+    @property
+    def drawn_beforehand(self) -> bool:  # type: ignore[override]
+        return self.machine.weights.scale == "expected_sum"
+
+    changes_delays = True
+
+    def on(
+        self, item: Projection | PoissonDrive, realization: Realization, represent: Represent
+    ) -> HeldWeights:
+        """Weights of a projection or drive as the machine holds them."""
+        weights = self.machine.weights
+        if weights.number is not None:
+            return _Floating(item, represent, weights.number)
         if weights.scale == "mean_and_sd":
-            low, mean, high = self._two_values(label, realization)
-            return lambda values, start: sign * np.where(sign * values >= mean, high, low) + 0.0
-        unit = self.unit(label, realization)
-        stream = Stream.named(realization.seed, "rounding", label)
-
-        def hold(values: FloatArray, start: int) -> FloatArray:
-            signs = np.where(values < 0, -1.0, 1.0) if weights.sign == "synapse" else sign
-            magnitudes = np.abs(values)
-            if weights.sign == "receptor":
-                magnitudes = np.maximum(sign * values, 0.0)
-            position = magnitudes / unit
-            if weights.levels is not None:
-                position = np.interp(position, weights.menu, np.arange(len(weights.menu)))
-            if weights.rounding == "stochastic":
-                u = stream.uniforms(start, start + values.size)[0].reshape(values.shape)
-                level = np.floor(position) + (u < position % 1)
-            else:
-                level = _rounded(signs * position, weights.rounding) * signs
-            size = len(weights.menu)
-            level = level % size if weights.overflow == "wrap" else np.clip(level, 0, size - 1)
-            # what is added turns -0 into 0
-            return signs * (weights.menu[level.astype(np.int64)] * unit) + 0.0
-
-        return hold
-
-    def most_values(self) -> int | None:
-        """How many values the weights of a projection take at most; None if that is beyond 256.
-
-        None, too, if the value does not grow with the weight.
-        """
-        weights = self.weights
-        if weights.scale == "mean_and_sd":
-            return 2
-        if weights.number or weights.rounding == "stochastic" or weights.overflow == "wrap":
-            return None
-        size = len(weights.menu)
-        if weights.sign == "synapse":
-            size = 2 * size - (weights.menu[0] == 0)
-        return size if size <= MAX_CODES else None
-
-    def values(self, label: str, realization: Realization) -> FloatArray:
-        """The values that weights of a projection can take, ascending; see `most_values`."""
-        sign = _sign(label, realization)
-        if self.weights.scale == "mean_and_sd":
-            low, _, high = self._two_values(label, realization)
-            return np.unique(sign * np.array([low, high]) + 0.0)
-        magnitudes = self.weights.menu * self.unit(label, realization)
-        if self.weights.sign == "synapse":
-            return np.unique(np.concatenate([-magnitudes, magnitudes]) + 0.0)
-        return np.unique(sign * magnitudes + 0.0)
-
-    def largest(self, label: str, realization: Realization) -> float:
-        """A bound, mostly reached, on the magnitude of the held weights of a projection (nA or uS)."""
-        if not realization.synapse_count(label):
-            return 0.0
-        given = np.array(realization.weight_range(label))
-        weights = self.weights
-        if weights.overflow == "wrap":
-            unit, highest = self.unit(label, realization), float(weights.menu[-1])
-            if np.abs(given).max() / unit > highest:
-                return highest * unit
-        return float(np.abs(self.held(label, realization)(given, 0)).max())
-
-    def unit(self, label: str, realization: Realization) -> float:
-        """What one unit of the scale is worth in a projection or drive, in nA or uS.
-
-        Not for weights in floating point nor for ``scale = "mean_and_sd"``.
-        """
-        weights = self.weights
-        item = _item(label, realization.network)
-        if weights.scale == "expected_sum":
-            return ring_buffers(realization)[item.target, item.receptor].unit
-        if weights.unit is not None:
-            return weights.unit
-        members = _members(item, weights.scope, realization.network)
-        largest = max(_largest(m, realization) for m in members)
-        if largest == 0:
-            return 1.0
-        unit = largest / float(weights.menu[-1])
-        if weights.scale == "power_of_two":
-            return 2.0 ** math.ceil(math.log2(unit))
-        own = _largest(item, realization)
-        if weights.refinement and own > 0:
-            unit /= 2.0 ** min(weights.refinement, math.floor(math.log2(largest / own)))
-        return unit
-
-    def _two_values(self, label: str, realization: Realization) -> tuple[float, float, float]:
-        """Magnitudes of the lower value, of the mean and of the upper value of the scope."""
-        item = _item(label, realization.network)
-        moments = []
-        for member in _members(item, self.weights.scope, realization.network):
-            mean, sd = mean_and_sd(member.weight)
-            moments.append((_count(member, realization), abs(mean), sd))
-        counts, means, sds = np.array(moments).T
-        mean = float(np.average(means, weights=counts))
-        square = float(np.average(sds**2 + means**2, weights=counts))
-        sd = math.sqrt(max(0.0, square - mean**2))
-        return max(0.0, mean - sd), mean, mean + sd
-
-    # --- delays ---
+            return _TwoValues(item, represent, realization, weights)
+        return Levelled(item, represent, realization, weights)
 
     def delay_steps(self, milliseconds: FloatArray, timestep: float) -> NDArray[np.int32]:
         """Delays (ms) as the machine has them, in steps of ``timestep`` ms, at least one."""
-        delays = self.delays
+        delays = self.machine.delays
         unit = delays.unit or timestep
         # 0.15 / 0.1 is 1.4999999999999998 in binary; decimal halves count as halves
         units = _rounded(np.round(np.asarray(milliseconds) / unit, 9), delays.rounding)
@@ -310,7 +240,7 @@ class Machine(Section):
 
     def restrictions(self, network: Network, timestep: float) -> list[str]:
         """One sentence about delays of a network that are too long for the machine, if any are."""
-        delays = self.delays
+        delays = self.machine.delays
         unit = delays.unit or timestep
         longest = max(delays.maximum * unit, timestep)
         too_long: dict[str, float] = {}
@@ -329,6 +259,164 @@ class Machine(Section):
             f"Delays of {names}{more} reach {max(too_long.values()):.3g} ms; the machine has none "
             f"longer than {longest:.3g} ms, which they become."
         ]
+
+
+class _Floating(HeldWeights):
+    """Weights stored in floating point."""
+
+    def __init__(
+        self,
+        item: Projection | PoissonDrive,
+        represent: Represent,
+        number: Literal["float32", "double"],
+    ) -> None:
+        super().__init__(item, represent)
+        self._single = number == "float32"
+
+    def _hold(self, weights: FloatArray, start: int) -> FloatArray:
+        return SINGLE.represent(weights) if self._single else weights
+
+
+class _Scaled(HeldWeights):
+    """Weights whose values follow from a scale that the realization decides."""
+
+    def __init__(
+        self,
+        item: Projection | PoissonDrive,
+        represent: Represent,
+        realization: Realization,
+        weights: Weights,
+    ) -> None:
+        super().__init__(item, represent)
+        self._realization = realization
+        self._weights = weights
+        self._sign = realization.network.population(item.target).cell.sign(item.receptor)
+
+    @property
+    @abstractmethod
+    def values(self) -> FloatArray:
+        """The values that weights can take, ascending, before the state arithmetic rounds them."""
+
+    def _code_book(self) -> CodeBook:
+        values = self.values
+        return CodeBook(
+            self._represent(values),
+            lambda weights: np.searchsorted(values, self._hold(weights, 0)).astype(np.int64),
+        )
+
+    @property
+    def _given(self) -> FloatArray | None:
+        """The extremes of the realized weights, None without any."""
+        return _extremes(self.item, self._realization)
+
+    def largest(self) -> float:
+        given = self._given
+        if given is None:
+            return 0.0
+        return float(np.abs(self(given)).max())
+
+
+class _TwoValues(_Scaled):
+    """Mean minus and plus SD of the magnitudes of a scope."""
+
+    def _hold(self, weights: FloatArray, start: int) -> FloatArray:
+        low, mean, high = self._levels
+        return self._sign * np.where(self._sign * weights >= mean, high, low) + 0.0
+
+    def most_values(self) -> int | None:
+        return 1 if isinstance(self.item.weight, float) else 2
+
+    @property
+    def values(self) -> FloatArray:
+        low, _, high = self._levels
+        return np.unique(self._sign * np.array([low, high]) + 0.0)
+
+    @cached_property
+    def _levels(self) -> tuple[float, float, float]:
+        """Magnitudes of the lower value, of the mean and of the upper value of the scope."""
+        moments = []
+        for member in _members(self.item, self._weights.scope, self._realization.network):
+            mean, sd = mean_and_sd(member.weight)
+            moments.append((_count(member, self._realization), abs(mean), sd))
+        counts, means, sds = np.array(moments).T
+        mean = float(np.average(means, weights=counts))
+        square = float(np.average(sds**2 + means**2, weights=counts))
+        sd = math.sqrt(max(0.0, square - mean**2))
+        return max(0.0, mean - sd), mean, mean + sd
+
+
+class Levelled(_Scaled):
+    """Magnitudes that are levels times a scale."""
+
+    def _hold(self, weights: FloatArray, start: int) -> FloatArray:
+        rule, unit, sign = self._weights, self.unit, self._sign
+        signs = np.where(weights < 0, -1.0, 1.0) if rule.sign == "synapse" else sign
+        magnitudes = np.abs(weights)
+        if rule.sign == "receptor":
+            magnitudes = np.maximum(sign * weights, 0.0)
+        position = magnitudes / unit
+        if rule.levels is not None:
+            position = np.interp(position, rule.menu, np.arange(len(rule.menu)))
+        if rule.rounding == "stochastic":
+            stream = Stream.named(self._realization.seed, "rounding", self.item.label)
+            u = stream.uniforms(start, start + weights.size)[0].reshape(weights.shape)
+            level = np.floor(position) + (u < position % 1)
+        else:
+            level = _rounded(signs * position, rule.rounding) * signs
+        size = len(rule.menu)
+        level = level % size if rule.overflow == "wrap" else np.clip(level, 0, size - 1)
+        # what is added turns -0 into 0
+        return signs * (rule.menu[level.astype(np.int64)] * unit) + 0.0
+
+    def most_values(self) -> int | None:
+        rule = self._weights
+        if rule.rounding == "stochastic":
+            return None
+        if isinstance(self.item.weight, float):
+            return 1
+        # a weight that wraps does not grow with what it stands for
+        if rule.overflow == "wrap":
+            return None
+        size = len(rule.menu)
+        if rule.sign == "synapse":
+            size = 2 * size - (rule.menu[0] == 0)
+        return size if size <= MAX_CODES else None
+
+    @property
+    def values(self) -> FloatArray:
+        magnitudes = self._weights.menu * self.unit
+        if self._weights.sign == "synapse":
+            return np.unique(np.concatenate([-magnitudes, magnitudes]) + 0.0)
+        return np.unique(self._sign * magnitudes + 0.0)
+
+    def largest(self) -> float:
+        """A bound, mostly reached, on the magnitude of the held weights (nA or uS)."""
+        given = self._given
+        if given is not None and self._weights.overflow == "wrap":
+            highest = float(self._weights.menu[-1])
+            if np.abs(given).max() / self.unit > highest:
+                return highest * self.unit
+        return super().largest()
+
+    @cached_property
+    def unit(self) -> float:
+        """What one unit of the scale is worth, in nA or uS."""
+        rule, item, realization = self._weights, self.item, self._realization
+        if rule.scale == "expected_sum":
+            return ring_buffers(realization)[item.target, item.receptor].unit
+        if rule.unit is not None:
+            return rule.unit
+        members = _members(item, rule.scope, realization.network)
+        largest = max(_largest(m, realization) for m in members)
+        if largest == 0:
+            return 1.0
+        unit = largest / float(rule.menu[-1])
+        if rule.scale == "power_of_two":
+            return 2.0 ** math.ceil(math.log2(unit))
+        own = _largest(item, realization)
+        if rule.refinement and own > 0:
+            unit /= 2.0 ** min(rule.refinement, math.floor(math.log2(largest / own)))
+        return unit
 
 
 def load_machine(name: str, base: Path = Path()) -> Machine:
@@ -364,10 +452,6 @@ def _items(network: Network) -> Iterator[Projection | PoissonDrive]:
     yield from network.drives
 
 
-def _item(label: str, network: Network) -> Projection | PoissonDrive:
-    return next(item for item in _items(network) if item.label == label)
-
-
 def _members(
     item: Projection | PoissonDrive, scope: str, network: Network
 ) -> Iterator[Projection | PoissonDrive]:
@@ -388,13 +472,6 @@ def _members(
             yield other
 
 
-def _sign(label: str, realization: Realization) -> float:
-    """-1 for inhibition by currents, otherwise 1: PyNN's signs of weights."""
-    item = _item(label, realization.network)
-    target = realization.network.population(item.target)
-    return -1.0 if item.receptor == "inhibitory" and not target.conductance_based else 1.0
-
-
 def _count(item: Projection | PoissonDrive, realization: Realization) -> int:
     """Number of synapses."""
     if isinstance(item, Projection):
@@ -402,13 +479,20 @@ def _count(item: Projection | PoissonDrive, realization: Realization) -> int:
     return realization.network.population(item.target).size
 
 
+def _extremes(item: Projection | PoissonDrive, realization: Realization) -> FloatArray | None:
+    """Smallest and largest realized weight, shape ``(2,)``; None if there are none."""
+    if isinstance(item, PoissonDrive):
+        weights = realization.drive(item.label).weight
+        return np.array([weights.min(), weights.max()]) if weights.size else None
+    if not realization.synapse_count(item.label):
+        return None
+    return np.array(realization.weight_range(item.label))
+
+
 def _largest(item: Projection | PoissonDrive, realization: Realization) -> float:
     """The largest magnitude among the realized weights, 0 if there are none."""
-    if isinstance(item, PoissonDrive):
-        return float(np.abs(realization.drive(item.label).weight).max(initial=0.0))
-    if not realization.synapse_count(item.label):
-        return 0.0
-    return max(map(abs, realization.weight_range(item.label)))
+    found = _extremes(item, realization)
+    return 0.0 if found is None else float(np.abs(found).max())
 
 
 def _rounded(values: FloatArray, rounding: str) -> FloatArray:

@@ -29,6 +29,7 @@ with one number for delays that are all equal, and for drives as one-to-one proj
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from weakref import WeakKeyDictionary
 
@@ -36,19 +37,15 @@ import numpy as np
 import scipy
 from numpy.typing import NDArray
 
-from pynn_portability.model.network import Projection, Receptor
+from pynn_portability.formats.spinnaker import CONDUCTANCE_SCALE, FRACTION_BITS, RATE, SIGMA
+from pynn_portability.model.cells import RECEPTORS, Receptor
+from pynn_portability.model.network import Projection
 from pynn_portability.realize.realization import CHUNK_SIZE, Realization
 
-SIGMA = 5.0
-"""Configuration key ``ring_buffer_sigma``."""
-RATE = 30.0
-"""Configuration key ``spikes_per_second``."""
 POISSON_SIGMA = 3.0
 """How many SD above the mean number of spikes the variance due to weights is summed up to."""
 LARGEST_EXPONENT = 701.0
 """Beyond, sPyNNaker takes the variance due to weights to be 0."""
-FRACTION_BITS = 15
-CONDUCTANCE_SCALE = 1024.0
 
 Key = tuple[str, Receptor]
 
@@ -123,18 +120,19 @@ def _compute(realization: Realization) -> dict[Key, RingBuffer]:
             found = _projection(realization, p)
             by_source.setdefault(p.source, []).append(((p.target, p.receptor), found))
     drives = [((d.target, d.receptor), _drive(realization, d.label)) for d in network.drives]
-    receptors: tuple[Receptor, Receptor] = ("excitatory", "inhibitory")
     inputs: dict[Key, list[Input]] = {
         (p.label, receptor): []
         for p in network.populations
         if not p.is_source
-        for receptor in receptors
+        for receptor in RECEPTORS
     }
     for entries in (*by_source.values(), drives):
         for key, entry in entries:
             inputs[key].append(entry)
     return {
-        key: _buffer(found, network.population(key[0]).conductance_based, realization.timestep)
+        key: ring_buffer(
+            found, network.population(key[0]).cell.conductance_based, realization.timestep
+        )
         for key, found in inputs.items()
     }
 
@@ -191,7 +189,17 @@ class _Moments:
         return Input(label, in_degree, self._origin + mean, variance, self._maximum, constant_delay)
 
 
-def _buffer(inputs: list[Input], conductance_based: bool, timestep: float) -> RingBuffer:
+def ring_buffer(
+    inputs: Sequence[Input],
+    conductance_based: bool,
+    timestep: float,
+    rate: float = RATE,
+    sigma: float = SIGMA,
+) -> RingBuffer:
+    """The scale of one receptor from all that arrives there: the rule at the head of the module.
+
+    ``rate`` (1/s) is that of every source, ``sigma`` how many SD above its mean the input may be.
+    """
     scale = CONDUCTANCE_SCALE if conductance_based else 1.0
     count = sum(i.in_degree for i in inputs)
     mean, variance = _pooled(inputs)
@@ -201,11 +209,11 @@ def _buffer(inputs: list[Input], conductance_based: bool, timestep: float) -> Ri
     largest = max((i.weight_maximum * scale for i in inputs), default=0.0)
     # a projection of one synapse per neuron has no part in a pooled variance
     constant = all(i.constant_delay or i.in_degree == 1 for i in inputs)
-    spikes = count * RATE * timestep / 1000
+    spikes = count * rate * timestep / 1000
     spread = math.sqrt(spikes * mean**2 + _weight_variance(spikes, sd))
     bound = worst_case
     if not constant:
-        bound = min(spikes * mean + SIGMA * spread, worst_case)
+        bound = min(spikes * mean + sigma * spread, worst_case)
     bound = max(bound, largest)
     shift = 0
     if bound > 0:
@@ -224,7 +232,7 @@ def _buffer(inputs: list[Input], conductance_based: bool, timestep: float) -> Ri
     )
 
 
-def _pooled(inputs: list[Input]) -> tuple[float, float]:
+def _pooled(inputs: Sequence[Input]) -> tuple[float, float]:
     """Mean and variance of all weights together, each projection counted ``in_degree`` times."""
     count = sum(i.in_degree for i in inputs)
     if not count:

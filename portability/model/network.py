@@ -9,13 +9,14 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
-from typing import Any, Literal
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-Receptor = Literal["excitatory", "inhibitory"]
-SPIKE_SOURCES = ("SpikeSourcePoisson", "SpikeSourceArray")
+from pynn_portability.model.cells import CellType, Receptor, cell_type
+from pynn_portability.model.connectivity import ConnectionRule, Ends, OneToOne
 
 
 @dataclass(frozen=True)
@@ -47,78 +48,14 @@ class Population:
     spike_times: tuple[NDArray[np.float64], ...] = ()
 
     @property
-    def is_source(self) -> bool:
-        return self.cell_type in SPIKE_SOURCES
+    def cell(self) -> CellType:
+        """The record of the cell type; RequestError if there is none."""
+        return cell_type(self.cell_type)
 
     @property
-    def conductance_based(self) -> bool:
-        return self.cell_type.startswith("IF_cond")
-
-
-@dataclass(frozen=True)
-class AllToAll:
-    """Every pair once."""
-
-    self_connections: bool = True
-
-
-@dataclass(frozen=True)
-class OneToOne:
-    """Cell i to cell i, as far as the smaller population reaches."""
-
-
-@dataclass(frozen=True)
-class FixedProbability:
-    """Every pair independently with probability ``probability``."""
-
-    probability: float
-    self_connections: bool = True
-
-
-@dataclass(frozen=True)
-class FixedTotalNumber:
-    """Exactly ``n`` synapses, sources and targets drawn uniformly."""
-
-    n: int
-    with_replacement: bool = True
-    self_connections: bool = True
-
-
-@dataclass(frozen=True)
-class FixedNumberPre:
-    """Exactly ``n`` sources for every target (fixed in-degree)."""
-
-    n: int
-    with_replacement: bool = False
-    self_connections: bool = True
-
-
-@dataclass(frozen=True)
-class FixedNumberPost:
-    """Exactly ``n`` targets for every source (fixed out-degree)."""
-
-    n: int
-    with_replacement: bool = False
-    self_connections: bool = True
-
-
-@dataclass(frozen=True)
-class FromList:
-    """Explicit pairs: ``source`` and ``target`` indices, int64, shape ``(n,)`` each."""
-
-    source: NDArray[np.int64]
-    target: NDArray[np.int64]
-
-
-Connector = (
-    AllToAll
-    | OneToOne
-    | FixedProbability
-    | FixedTotalNumber
-    | FixedNumberPre
-    | FixedNumberPost
-    | FromList
-)
+    def is_source(self) -> bool:
+        """Whether spikes come from no input."""
+        return self.cell.source is not None
 
 
 @dataclass(frozen=True)
@@ -134,9 +71,14 @@ class Projection:
     source: str
     target: str
     receptor: Receptor
-    connector: Connector
+    connector: ConnectionRule
     weight: Value
     delay: Value
+
+    @property
+    def dynamics(self) -> str:
+        """How weights change while the network runs: they do not."""
+        return "static"
 
 
 @dataclass(frozen=True)
@@ -160,17 +102,44 @@ class PoissonDrive:
 
 @dataclass(frozen=True)
 class Network:
-    """Populations, projections and drives, in the order of the script; labels are unique."""
+    """Populations, projections and drives, in the order of the script.
+
+    Each of the three has labels of its own, which are unique among them; a projection may be called like
+    a population. Looking up a label that does not exist raises KeyError.
+    """
 
     populations: tuple[Population, ...]
     projections: tuple[Projection, ...]
     drives: tuple[PoissonDrive, ...] = ()
 
     def population(self, label: str) -> Population:
-        for population in self.populations:
-            if population.label == label:
-                return population
-        raise KeyError(label)
+        """The population called ``label``."""
+        return self._populations[label]
+
+    def projection(self, label: str) -> Projection:
+        """The projection called ``label``."""
+        return self._projections[label]
+
+    def drive(self, label: str) -> PoissonDrive:
+        """The drive called ``label``."""
+        return self._drives[label]
+
+    def ends(self, projection: Projection) -> Ends:
+        """Sizes of the populations that a projection connects."""
+        source, target = self.population(projection.source), self.population(projection.target)
+        return Ends(source.size, target.size, source.label == target.label)
+
+    @cached_property
+    def _populations(self) -> Mapping[str, Population]:
+        return {p.label: p for p in self.populations}
+
+    @cached_property
+    def _projections(self) -> Mapping[str, Projection]:
+        return {p.label: p for p in self.projections}
+
+    @cached_property
+    def _drives(self) -> Mapping[str, PoissonDrive]:
+        return {d.label: d for d in self.drives}
 
     @property
     def recorded(self) -> tuple[Population, ...]:
@@ -188,43 +157,47 @@ class Network:
 def recognise_drives(network: Network) -> Network:
     """The same network with independent Poisson input as drives instead of populations.
 
-    A ``SpikeSourcePoisson`` population is a drive when its only projection is one-to-one onto a
-    population of the same size, and it is not recorded. The rest stays as the script made it.
+    A Poisson source is a drive when its only projection is one-to-one onto a population of the same
+    size, and it is not recorded. The rest stays as the script made it.
     """
-    drives, replaced = [], set()
+    drives = list(network.drives)
+    sources, projections = set(), set()
     for source in network.populations:
-        if source.cell_type != "SpikeSourcePoisson" or source.recorded:
-            continue
         outgoing = [p for p in network.projections if p.source == source.label]
-        start, duration = source.parameters["start"], source.parameters["duration"]
-        if (
-            len(outgoing) != 1
-            or not isinstance(outgoing[0].connector, OneToOne)
-            or network.population(outgoing[0].target).size != source.size
-            or not isinstance(start, float)
-            or not isinstance(duration, float)
-            or isinstance(outgoing[0].weight, np.ndarray)
-            or isinstance(outgoing[0].delay, np.ndarray)
-        ):
-            continue
-        projection = outgoing[0]
-        drives.append(
-            PoissonDrive(
-                projection.label,
-                projection.target,
-                projection.receptor,
-                source.parameters["rate"],
-                projection.weight,
-                projection.delay,
-                start,
-                duration,
-            )
-        )
-        replaced |= {source.label, projection.label}
+        if len(outgoing) == 1 and (drive := _as_drive(source, outgoing[0], network)) is not None:
+            drives.append(drive)
+            sources.add(source.label)
+            projections.add(outgoing[0].label)
     return Network(
-        tuple(p for p in network.populations if p.label not in replaced),
-        tuple(p for p in network.projections if p.label not in replaced),
-        (*network.drives, *drives),
+        tuple(p for p in network.populations if p.label not in sources),
+        tuple(p for p in network.projections if p.label not in projections),
+        tuple(drives),
+    )
+
+
+def _as_drive(source: Population, projection: Projection, network: Network) -> PoissonDrive | None:
+    """The drive that a source with a single projection amounts to, None if it is something else."""
+    if source.cell.source != "poisson" or source.recorded:
+        return None
+    start, duration = source.parameters["start"], source.parameters["duration"]
+    if (
+        not isinstance(projection.connector, OneToOne)
+        or network.population(projection.target).size != source.size
+        or not isinstance(start, float)
+        or not isinstance(duration, float)
+        or isinstance(projection.weight, np.ndarray)
+        or isinstance(projection.delay, np.ndarray)
+    ):
+        return None
+    return PoissonDrive(
+        projection.label,
+        projection.target,
+        projection.receptor,
+        source.parameters["rate"],
+        projection.weight,
+        projection.delay,
+        start,
+        duration,
     )
 
 

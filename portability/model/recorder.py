@@ -19,49 +19,21 @@ import pyNN.standardmodels.cells
 import pyNN.standardmodels.synapses
 from numpy.typing import NDArray
 
-from pynn_portability.errors import RequestError
+from pynn_portability.errors import RequestError, UnsupportedError
+from pynn_portability.model.cells import CELL_TYPES, CellType, Receptor
+from pynn_portability.model.connectivity import RULES, Ends, connection_rule, listed_columns
 from pynn_portability.model.network import (
-    AllToAll,
-    Connector,
     Distribution,
-    FixedNumberPost,
-    FixedNumberPre,
-    FixedProbability,
-    FixedTotalNumber,
-    FromList,
     Network,
-    OneToOne,
     Population,
     Projection,
-    Receptor,
     Value,
     recognise_drives,
 )
 
-CELL_TYPES = (
-    "IF_curr_exp",
-    "IF_curr_alpha",
-    "IF_cond_exp",
-    "IF_cond_alpha",
-    "SpikeSourcePoisson",
-    "SpikeSourceArray",
-)
-CONNECTORS = (
-    "AllToAllConnector",
-    "OneToOneConnector",
-    "FixedProbabilityConnector",
-    "FixedTotalNumberConnector",
-    "FixedNumberPreConnector",
-    "FixedNumberPostConnector",
-    "FromListConnector",
-)
 DISTRIBUTIONS = tuple(sorted(pyNN.random.available_distributions))
 
 Build = Callable[..., Any]
-
-
-class UnsupportedError(RequestError, AttributeError):
-    """The script uses something of PyNN that the harness cannot carry over."""
 
 
 @dataclass
@@ -70,7 +42,7 @@ class _Population:
 
     label: str
     size: int
-    cell_type: str
+    cell: CellType
     parameters: dict[str, Value]
     spike_times: tuple[NDArray[np.float64], ...]
     initial_values: dict[str, Value] = field(default_factory=dict)
@@ -80,12 +52,13 @@ class _Population:
         return self.size
 
     def initialize(self, **initial_values: Any) -> None:
-        """Set initial values of state variables; the membrane potential ``v`` is supported."""
+        """Set initial values of state variables."""
         for name, value in initial_values.items():
-            if name != "v" or self.cell_type.startswith("SpikeSource"):
+            if name not in self.cell.state:
+                known = ", ".join(self.cell.state) or "nothing, as it has no state"
                 raise UnsupportedError(
-                    f"initialize({name}=...) of population {self.label!r} is not supported; "
-                    "supported is v of integrate-and-fire cells"
+                    f"initialize({name}=...) of population {self.label!r} is not supported; supported "
+                    f"of {self.cell.name} is {known}"
                 )
             self.initial_values[name] = _value(
                 value, (self.size,), f"{self.label!r}: initial {name}"
@@ -93,11 +66,11 @@ class _Population:
 
     def set(self, **parameters: Any) -> None:
         """Change cell parameters."""
-        known = {**self.parameters, **({"spike_times": 0} if self._is_array else {})}
+        known = [*self.parameters, *(["spike_times"] if self.cell.source == "given" else [])]
         for name, value in parameters.items():
             if name not in known:
                 raise RequestError(
-                    f"set({name}=...): {self.cell_type} of population {self.label!r} has no such "
+                    f"set({name}=...): {self.cell.name} of population {self.label!r} has no such "
                     f"parameter; it has {', '.join(known)}"
                 )
             if name == "spike_times":
@@ -105,10 +78,6 @@ class _Population:
                 self.spike_times = _spike_times(cells, self.size)
             else:
                 self.parameters[name] = _value(value, (self.size,), f"{self.label!r}: {name}")
-
-    @property
-    def _is_array(self) -> bool:
-        return self.cell_type == "SpikeSourceArray"
 
     def record(self, variables: str | list[str], to_file: None = None) -> None:
         """Record spikes."""
@@ -142,7 +111,7 @@ class _Population:
         return Population(
             self.label,
             self.size,
-            self.cell_type,
+            self.cell.name,
             dict(self.parameters),
             dict(self.initial_values),
             self.recorded,
@@ -162,7 +131,7 @@ class Recorder:
         self._projections: list[Projection] = []
         for name in CELL_TYPES:
             setattr(self, name, getattr(pyNN.standardmodels.cells, name))
-        for name in CONNECTORS:
+        for name in RULES:
             setattr(self, name, getattr(pyNN.connectors, name))
 
         class StaticSynapse(pyNN.standardmodels.synapses.StaticSynapse):
@@ -181,7 +150,7 @@ class Recorder:
         raise UnsupportedError(
             f"sim.{name} is not supported; supported are Population, Projection, StaticSynapse, "
             f"RandomDistribution, NumpyRNG, initialize, set, record, setup, get_time_step, the "
-            f"cells {', '.join(CELL_TYPES)} and the connectors {', '.join(CONNECTORS)}"
+            f"cells {', '.join(CELL_TYPES)} and the connectors {', '.join(RULES)}"
         )
 
     def setup(self, timestep: float | None = None, *_: Any, **__: Any) -> int:
@@ -229,21 +198,20 @@ class Recorder:
                 "populations without positions"
             )
         cells = cellclass(**(cellparams or {})) if isinstance(cellclass, type) else cellclass
-        cell_type = type(cells).__name__
-        if cell_type not in CELL_TYPES:
+        cell = CELL_TYPES.get(type(cells).__name__)
+        if cell is None:
             raise UnsupportedError(
-                f"cell type {cell_type} of population {label!r} is not supported; supported are "
-                f"{', '.join(CELL_TYPES)}"
+                f"cell type {type(cells).__name__} of population {label!r} is not supported; supported "
+                f"are {', '.join(CELL_TYPES)}"
             )
-        spike_times = _spike_times(cells, int(size)) if cell_type == "SpikeSourceArray" else ()
+        spike_times = _spike_times(cells, int(size)) if cell.source == "given" else ()
         parameters = {
             name: _value(array, (int(size),), f"{label!r}: {name}")
             for name, array in cells.parameter_space.items()
             if name != "spike_times"
         }
-        population = _Population(label, int(size), cell_type, parameters, spike_times)
-        if not cell_type.startswith("SpikeSource"):
-            population.initialize(v=cells.default_initial_values["v"])
+        population = _Population(label, int(size), cell, parameters, spike_times)
+        population.initialize(**{name: cells.default_initial_values[name] for name in cell.state})
         population.initialize(**(initial_values or {}))
         self._populations.append(population)
         return population
@@ -270,7 +238,7 @@ class Recorder:
             raise UnsupportedError(
                 f"source and space of projection {label!r} are not supported; leave them out"
             )
-        if post.cell_type.startswith("SpikeSource"):
+        if post.cell.source is not None:
             raise RequestError(f"projection {label!r} targets spike sources, which take no input")
         synapse = synapse_type or self.StaticSynapse()
         if not isinstance(synapse, pyNN.standardmodels.synapses.StaticSynapse):
@@ -278,7 +246,10 @@ class Recorder:
                 f"synapse type {type(synapse).__name__} of projection {label!r} is not supported; "
                 "supported is StaticSynapse"
             )
-        described, columns = _connector(connector, pre, post, label)
+        ends = Ends(pre.size, post.size, pre is post)
+        where = f"projection {label!r}"
+        rule = connection_rule(connector, ends, where)
+        columns = listed_columns(connector, where)
         shape = (pre.size, post.size)
         values = {
             name: columns.get(
@@ -287,10 +258,10 @@ class Recorder:
             for name in ("weight", "delay")
         }
         receptor = _receptor(receptor_type, values["weight"], label)
-        _check_sign(receptor, values["weight"], post.cell_type, label)
+        _check_sign(receptor, values["weight"], post.cell, label)
         self._projections.append(
             Projection(
-                label, pre.label, post.label, receptor, described, values["weight"], values["delay"]
+                label, pre.label, post.label, receptor, rule, values["weight"], values["delay"]
             )
         )
 
@@ -356,85 +327,6 @@ def _spike_times(cells: Any, size: int) -> tuple[NDArray[np.float64], ...]:
     return tuple(np.asarray(s.value, dtype=np.float64) for s in sequences)
 
 
-def _connector(
-    connector: Any, pre: _Population, post: _Population, label: str
-) -> tuple[Connector, dict[str, NDArray[np.float64]]]:
-    """The connector's description, and the columns of an explicit list by name."""
-    kind = type(connector).__name__
-    if kind not in CONNECTORS:
-        raise UnsupportedError(
-            f"{kind} of projection {label!r} is not supported; supported are "
-            f"{', '.join(CONNECTORS)}"
-        )
-    self_connections = getattr(connector, "allow_self_connections", True)
-    if not isinstance(self_connections, bool):
-        raise UnsupportedError(
-            f"{kind}(allow_self_connections={self_connections!r}) of projection {label!r} is not "
-            "supported; supported are True and False"
-        )
-    excluded = 1 if pre is post and not self_connections else 0
-    match kind:
-        case "AllToAllConnector":
-            return AllToAll(self_connections), {}
-        case "OneToOneConnector":
-            return OneToOne(), {}
-        case "FixedProbabilityConnector":
-            if connector.p_connect > 1:
-                raise RequestError(
-                    f"FixedProbabilityConnector({connector.p_connect}) of projection {label!r}: "
-                    "allowed are probabilities from 0 to 1"
-                )
-            return FixedProbability(connector.p_connect, self_connections), {}
-        case "FromListConnector":
-            return _from_list(connector, pre, post, label)
-    if not isinstance(connector.n, int | np.integer):
-        raise UnsupportedError(
-            f"{kind}(n={connector.n!r}) of projection {label!r} is not supported; supported is a "
-            "whole number"
-        )
-    n = int(connector.n)
-    replacement = bool(connector.with_replacement)
-    if kind == "FixedTotalNumberConnector":
-        available = pre.size * (post.size - excluded)
-        described: Connector = FixedTotalNumber(n, replacement, self_connections)
-    elif kind == "FixedNumberPreConnector":
-        available = pre.size - excluded
-        described = FixedNumberPre(n, replacement, self_connections)
-    else:
-        available = post.size - excluded
-        described = FixedNumberPost(n, replacement, self_connections)
-    if n > available and (not replacement or available == 0):
-        raise RequestError(
-            f"{kind}({n}) of projection {label!r}: only {available} can be chosen without "
-            "replacement"
-        )
-    return described, {}
-
-
-def _from_list(
-    connector: Any, pre: _Population, post: _Population, label: str
-) -> tuple[FromList, dict[str, NDArray[np.float64]]]:
-    table = np.asarray(connector.conn_list, dtype=np.float64).reshape(len(connector.conn_list), -1)
-    names = tuple(getattr(connector, "column_names", ())) if len(table) else ()
-    unknown = [name for name in names if name not in ("weight", "delay")]
-    if unknown:
-        raise UnsupportedError(
-            f"column {unknown[0]!r} of the list of projection {label!r} is not supported; "
-            "supported are weight and delay"
-        )
-    pairs = table[:, :2] if len(table) else np.empty((0, 2))
-    for column, population in zip(pairs.T, (pre, post), strict=True):
-        outside = (column < 0) | (column >= population.size) | (column != np.floor(column))
-        if outside.any():
-            raise RequestError(
-                f"the list of projection {label!r} holds index {column[outside][0]:g} of "
-                f"population {population.label!r}; allowed are 0 to {population.size - 1}"
-            )
-    columns = {name: table[:, 2 + k].copy() for k, name in enumerate(names)}
-    source, target = pairs.T.astype(np.int64)
-    return FromList(source, target), columns
-
-
 def _receptor(receptor_type: str | None, weight: Value, label: str) -> Receptor:
     """The receptor that was named, otherwise PyNN's rule: negative weights are inhibitory."""
     if receptor_type in (None, "default"):
@@ -461,12 +353,12 @@ def _bounds(weight: Value) -> tuple[float, float]:
     )
 
 
-def _check_sign(receptor: Receptor, weight: Value, cell_type: str, label: str) -> None:
+def _check_sign(receptor: Receptor, weight: Value, cell: CellType, label: str) -> None:
     low, high = _bounds(weight)
-    negative = receptor == "inhibitory" and cell_type.startswith("IF_curr")
+    negative = cell.sign(receptor) < 0
     if (high > 0) if negative else (low < 0):
         rule = "negative or zero" if negative else "positive or zero"
         raise RequestError(
-            f"weights of the {receptor} projection {label!r} onto {cell_type} must be {rule} "
+            f"weights of the {receptor} projection {label!r} onto {cell.name} must be {rule} "
             f"(PyNN's sign convention), but reach {high if negative else low:g}"
         )

@@ -10,15 +10,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from pynn_portability.model.network import (
-    Distribution,
-    FixedNumberPre,
-    FixedTotalNumber,
-    Network,
-    Population,
-    Projection,
-    Value,
-)
+from pynn_portability.model.network import Distribution, Network, Population, Projection, Value
 
 
 @dataclass(frozen=True)
@@ -95,10 +87,11 @@ def _weights_spread(network: Network, size: float) -> Network:
 
 
 def _synapses_slower(network: Network, size: float) -> Network:
-    names = ("tau_syn_E", "tau_syn_I")
     return _each_neuron(
         network,
-        lambda p: {n: _scaled(p.parameters[n], 1 + size) for n in names if n in p.parameters},
+        lambda p: {
+            n: _scaled(p.parameters[n], 1 + size) for n in p.cell.synaptic_time_constants.values()
+        },
     )
 
 
@@ -128,10 +121,7 @@ def _projection_missing(network: Network, size: float) -> Network:
     """Without the projection at this place, from 0 to 1, in their order by number of synapses."""
 
     def synapses(p: Projection) -> float:
-        n = getattr(p.connector, "n", None)
-        if isinstance(p.connector, FixedNumberPre):
-            return n * network.population(p.target).size if n else 0.0
-        return float(n or 0.0)
+        return p.connector.expected_count(network.ends(p))
 
     ordered = sorted(network.projections, key=synapses)
     missing = ordered[round(size * (len(ordered) - 1))].label if ordered else None
@@ -142,14 +132,7 @@ def _other_connectivity(network: Network, size: float) -> Network:
     """Fixed in-degrees become a fixed total number of synapses, and vice versa."""
 
     def other(p: Projection) -> Projection:
-        n_targets = network.population(p.target).size
-        match p.connector:
-            case FixedTotalNumber(n=n):
-                rule = FixedNumberPre(round(n / n_targets), with_replacement=True)
-                return replace(p, connector=rule)
-            case FixedNumberPre(n=n):
-                return replace(p, connector=FixedTotalNumber(n * n_targets))
-        return p
+        return replace(p, connector=p.connector.with_other_indegrees(network.ends(p)))
 
     return _each_projection(network, other)
 

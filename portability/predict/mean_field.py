@@ -28,18 +28,9 @@ import scipy  # loads its parts at first use
 from numpy.typing import NDArray
 
 from pynn_portability.errors import RequestError
-from pynn_portability.formats.number_format import NumberFormat
-from pynn_portability.model.network import (
-    AllToAll,
-    Distribution,
-    FixedNumberPost,
-    FixedNumberPre,
-    FixedProbability,
-    FixedTotalNumber,
-    FromList,
-    OneToOne,
-    Projection,
-)
+from pynn_portability.formats.number_format import HeldRealization, NumberFormat
+from pynn_portability.model.connectivity import Indegrees
+from pynn_portability.model.network import Distribution
 from pynn_portability.realize.distributions import quantile
 from pynn_portability.realize.realization import Realization
 
@@ -58,23 +49,6 @@ COARSE_NODES = 128
 RELAXATION, RELAXATION_STEPS = 0.05, 400
 TOLERANCE, NEWTON_STEPS = 1e-6, 50  # relative, of rates and their variances
 PRODUCT_STEPS = 8
-
-
-class Indegrees(NamedTuple):
-    """Number of inputs over the neurons of a target population.
-
-    They come from ``sources`` cells, each at most once if ``distinct``, otherwise independently.
-    """
-
-    mean: float
-    variance: float
-    sources: int
-    distinct: bool
-
-    @property
-    def pairs(self) -> float:
-        """Mean number of ordered pairs of different inputs of a neuron."""
-        return self.variance + self.mean**2 - self.mean
 
 
 class Rates(NamedTuple):
@@ -111,46 +85,7 @@ class InputMoments(NamedTuple):
 # --- Input statistics ---
 
 
-def indegrees(projection: Projection, n_sources: int, n_targets: int) -> Indegrees:
-    """Mean and variance of the number of inputs that a neuron receives through ``projection``.
-
-    Fixed total number: binomial (Dasbach et al. 2021, section 3.4); fixed in-degree: no variance.
-    """
-    connector = projection.connector
-    itself = projection.source == projection.target and not getattr(
-        connector, "self_connections", True
-    )
-    available = n_sources - itself
-    distinct = not getattr(connector, "with_replacement", False)
-    match connector:
-        case FixedTotalNumber(n=n):
-            mean = n / n_targets
-            variance = mean * (1 - 1 / n_targets)
-            if distinct:
-                pairs = available * n_targets
-                variance *= (pairs - n) / max(pairs - 1, 1)
-        case FixedNumberPre(n=n):
-            mean, variance = n, 0.0
-        case FixedNumberPost(n=n):
-            p = n / (n_targets - itself)
-            mean = available * p
-            variance = mean * (1 - (p if distinct else 1 / n_targets))
-        case FixedProbability(probability=p):
-            mean, variance = available * p, available * p * (1 - p)
-        case AllToAll():
-            mean, variance = available, 0.0
-        case OneToOne():
-            mean = min(n_sources, n_targets) / n_targets
-            variance = mean * (1 - mean)
-        case FromList(target=target):
-            counts = np.bincount(target, minlength=n_targets)
-            mean, variance = float(counts.mean()), float(counts.var())
-    return Indegrees(mean, variance, available, distinct)
-
-
-def weight_pairs(
-    projection: Projection, number_format: NumberFormat, realization: Realization
-) -> tuple[Array, Array, Array]:
+def weight_pairs(held: HeldRealization, projection: str) -> tuple[Array, Array, Array]:
     """Weights as drawn, as the format holds them, and their probabilities; shape ``(n,)`` each.
 
     A moment ``<w^a w'^b>`` is the sum over ``w**a * w_held**b * p``. For weights drawn from a
@@ -158,15 +93,15 @@ def weight_pairs(
     bins, which is exact to rounding for formats of up to 256 values, and 4096 nodes of equal
     spacing, in SD of a normal variable, for finer ones.
     """
-    weight = projection.weight
-    discretise = number_format.discretiser(projection, realization)
+    weight = held.network.projection(projection).weight
+    hold = held.weights(projection)
     if not isinstance(weight, Distribution):
         weights = np.array(weight, dtype=np.float64).ravel()
-        return weights, discretise(weights, 0), np.full(weights.size, 1 / max(weights.size, 1))
-    book = number_format.code_book(projection, realization)
+        return weights, hold(weights), np.full(weights.size, 1 / max(weights.size, 1))
+    book = hold.code_book()
     edges = np.linspace(-LARGEST_NORMAL, LARGEST_NORMAL, 17 if book else 513)
     if book:
-        reached = realization.weight_levels(projection.label, book.encode).thresholds[:-1]
+        reached = held.realization.weight_levels(projection, book.encode).thresholds[:-1]
         edges = np.append(edges, scipy.special.ndtri((reached + 0.5) * 2.0**-53))
     if weight.name == "normal_clipped_to_boundary" and weight.parameters["sigma"] > 0:
         p = weight.parameters
@@ -177,7 +112,7 @@ def weight_pairs(
     z = (edges[:-1, np.newaxis] + half * (1 + x)).ravel()
     probability = (half * share).ravel() * np.exp(-(z**2) / 2)
     weights = quantile(weight, scipy.special.ndtr(z))
-    return weights, discretise(weights, 0), probability / probability.sum()
+    return weights, hold(weights), probability / probability.sum()
 
 
 @cache
@@ -272,30 +207,26 @@ def _ratio(numerator: float, denominator: float) -> float:
 
 
 def projection_epsilons(
-    realization: Realization, number_format: NumberFormat, rates: Mapping[str, Rates]
+    held: HeldRealization, rates: Mapping[str, Rates]
 ) -> dict[str, InputMoments]:
     """Discretisation errors (equation 25) of every projection, by label.
 
     ``rates`` has those of every source population, measured or predicted; projections from others,
     and those without synapses, are left out.
     """
-    network = realization.network
+    network = held.network
     result = {}
     for projection in network.projections:
-        source, target = (
-            network.population(projection.source),
-            network.population(projection.target),
-        )
-        indegree = indegrees(projection, source.size, target.size)
-        if source.label not in rates or indegree.mean == 0:
+        indegree = projection.connector.indegrees(network.ends(projection))
+        if projection.source not in rates or indegree.mean == 0:
             continue
-        drawn, held, p = weight_pairs(projection, number_format, realization)
+        drawn, rounded, p = weight_pairs(held, projection.label)
         both = [
             # the synaptic time constant is a factor of either side
             input_moments(
-                indegree, [float(p @ w**a) for a in (1, 2, 3, 4)], rates[source.label], 1.0
+                indegree, [float(p @ w**a) for a in (1, 2, 3, 4)], rates[projection.source], 1.0
             )
-            for w in (drawn, held)
+            for w in (drawn, rounded)
         ]
         result[projection.label] = epsilon(*both)
     return result
@@ -517,8 +448,8 @@ class MeanField:
 
         Raises ``RequestError`` when no stationary state is found.
         """
-        couplings = self._couplings(number_format)
-        drives = self._drives(number_format)
+        bound = number_format.on(self._realization)
+        couplings, drives = self._couplings(bound), self._drives(bound)
         drawn, held, joint = [0, 1, 2], [3, 4, 5], [0, 1, 2, 3, 4, 5]
         if self._reference is None:
             start = self._relaxed(couplings, drives)
@@ -557,15 +488,14 @@ class MeanField:
             for p, label in enumerate(self.labels)
         }
 
-    def _couplings(self, number_format: NumberFormat) -> list[_Coupling]:
+    def _couplings(self, bound: HeldRealization) -> list[_Coupling]:
         network = self._realization.network
         couplings = []
         for p in network.projections:
-            source, target = network.population(p.source), network.population(p.target)
-            indegree = indegrees(p, source.size, target.size)
-            if not indegree.mean or target.is_source:
+            indegree = p.connector.indegrees(network.ends(p))
+            if not indegree.mean or network.population(p.target).is_source:
                 continue
-            drawn, held, probability = weight_pairs(p, number_format, self._realization)
+            drawn, held, probability = weight_pairs(bound, p.label)
             index = self.labels.index(p.target)
             tau = self._tau_syn[index][p.receptor]
             terms = _contributions(drawn, held, tau)
@@ -581,13 +511,13 @@ class MeanField:
             )
         return couplings
 
-    def _drives(self, number_format: NumberFormat) -> list[_Input]:
+    def _drives(self, bound: HeldRealization) -> list[_Input]:
         drives = []
         for d in self._realization.network.drives:
             index = self.labels.index(d.target)
             tau = self._tau_syn[index][d.receptor]
             drawn = self._realization.drive(d.label)
-            held = number_format.drive_weights(d.label, self._realization)
+            held = bound.drive(d.label).weight
             inputs = _contributions(drawn.weight, held, tau) * drawn.rate
             deviations = inputs - inputs.mean(axis=1, keepdims=True)
             covariance = deviations @ deviations.T / deviations.shape[1]
@@ -734,7 +664,8 @@ def _state(x: Array) -> _State:
 
 def _parameters(realization: Realization, label: str) -> dict[str, Array]:
     population = realization.network.population(label)
-    if population.cell_type != "IF_curr_exp":
+    cell = population.cell
+    if cell.conductance_based or cell.synaptic_kernel != "exponential":
         raise RequestError(
             f"the theory covers IF_curr_exp neurons, not {population.cell_type} ({label!r})"
         )
@@ -744,7 +675,7 @@ def _parameters(realization: Realization, label: str) -> dict[str, Array]:
 def _source_rates(realization: Realization, label: str, seconds: float) -> Rates:
     """Rates of a population of spike sources, which no input changes."""
     population = realization.network.population(label)
-    if population.cell_type == "SpikeSourcePoisson":
+    if population.cell.source == "poisson":
         rates = realization.parameters(label)["rate"]
     else:
         rates = np.array([len(t) for t in population.spike_times]) / seconds

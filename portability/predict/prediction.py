@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pynn_portability.errors import RequestError
+from pynn_portability.formats.arithmetic import DOUBLE
 from pynn_portability.formats.number_format import NumberFormat
 from pynn_portability.judge import verdict as validation
 from pynn_portability.judge.statistics import Sample
@@ -200,11 +201,11 @@ def _prediction(
 
 def _limits(number_format: NumberFormat) -> tuple[str, ...]:
     limits = []
-    if number_format.state != "float64":
+    if number_format.state != DOUBLE:
         limits.append("Of the arithmetic, only what it does to weights is predicted.")
     if number_format.timestep is not None:
         limits.append(f"The time step of {number_format.timestep:g} ms is not predicted.")
-    if number_format.scheme == "machine":
+    if number_format.weights.changes_delays:
         limits.append("What the machine does to delays is not predicted.")
     return tuple(limits)
 
@@ -257,7 +258,7 @@ def _entry(
     measured: Mapping[str, Rates],
 ) -> dict[str, Any]:
     largest = prediction.largest
-    errors = projection_epsilons(realization, number_format, {**prediction.rates, **measured})
+    errors = projection_epsilons(number_format.on(realization), {**prediction.rates, **measured})
     return {
         "verdict": prediction.verdict,
         "reason": None,

@@ -17,16 +17,16 @@ from typing import Any
 import numpy as np
 
 from pynn_portability import backends
-from pynn_portability.backends import Backend
+from pynn_portability.backends import Backend, Options, checked_options
 from pynn_portability.errors import RequestError
-from pynn_portability.formats.number_format import NumberFormat, number_format
+from pynn_portability.formats.names import number_format
+from pynn_portability.formats.number_format import NumberFormat
 from pynn_portability.model.network import Network
 from pynn_portability.probe.probes import PROBES, Probe, Setup, Spikes
 from pynn_portability.realize.realization import Realization
 from pynn_portability.run.execution import ask
 from pynn_portability.run.worker import Report, serve
 from pynn_portability.spikes.data import PopulationSpikes
-from pynn_portability.tables import choices
 
 TIMESTEP = 0.1
 """Milliseconds, for a number format that has no time step of its own."""
@@ -74,9 +74,9 @@ class Finding:
 
 
 def measure(
-    backend: Backend,
+    backend: Backend[Any],
     number: NumberFormat,
-    options: Mapping[str, Any],
+    options: Options,
     progress: Callable[[float], None] = lambda fraction: None,
     probes: Sequence[Probe] = PROBES,
 ) -> list[Finding]:
@@ -95,19 +95,18 @@ def measure(
     refused = {
         name: problems[0]
         for name, setup in setups.items()
-        if (problems := backend.check(setup.network, number, timestep))
+        if (problems := backends.refusals(backend, setup.network, number, timestep))
     }
     run = {name: setup for name, setup in setups.items() if name not in refused}
     if not run:
         raise RequestError(next(iter(refused.values())))
     # a machine with one scale for all weights of a network would hold those of one probe as others need
-    alone = number.machine is not None and number.machine.weights.scope == "network"
-    groups = [[name] for name in run] if alone else [list(run)]
+    groups = [[name] for name in run] if number.weights.shared_by_network else [list(run)]
     spikes: dict[str, PopulationSpikes] = {}
     for done, group in enumerate(groups):
         network = _joined({name: run[name].network for name in group})
-        realization = Realization(network, SEED, timestep, number.delay_steps)
-        simulation = backend.simulation(realization, number, options)
+        held = number.on(Realization(network, SEED, timestep))
+        simulation = backends.build(backend, held, options)
         spikes |= simulation.run(
             max(run[name].n_steps for name in group),
             lambda fraction, done=done: progress((done + fraction) / len(groups)),  # type: ignore[misc]
@@ -210,18 +209,13 @@ def conformance(
     ``{"fraction": ...}``. Raises RequestError, in one sentence, for what is wrong or missing and for a
     simulation that fails.
     """
-    if backend not in backends.NAMES:
-        raise RequestError(f"unknown backend {backend!r}{choices(backend, backends.NAMES)}")
-    known = backends.load(backend).OPTIONS
-    for name in options:
-        if name not in known:
-            raise RequestError(f"backend {backend!r} has no option {name!r}{choices(name, known)}")
+    given = checked_options(backend, options, f"backend {backend!r}, option ")
     number_format(text)
     specification = {
         "backend": backend,
         "format": text,
         "base": str(Path.cwd()),  # which paths of formats are relative to
-        "options": dict(options),
+        "options": given.model_dump(),
     }
     result: dict[str, Any] = ask(__name__, specification, progress)
     return result
@@ -235,8 +229,7 @@ def main() -> None:
 def _measure(specification: Mapping[str, Any], report: Report) -> None:
     name = specification["backend"]
     backend = backends.load(name)
-    given = specification["options"]
-    options = {key: given.get(key, option.default) for key, option in backend.OPTIONS.items()}
+    options = backend.options.model_validate(specification["options"])
     if reason := backend.available() or backend.skipped(options):
         raise RequestError(reason)
     number = number_format(specification["format"], Path(specification["base"]))

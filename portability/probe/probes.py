@@ -25,15 +25,9 @@ import numpy as np
 import scipy  # loads its parts at first use
 from numpy.typing import NDArray
 
-from pynn_portability.model.network import (
-    FromList,
-    Network,
-    PoissonDrive,
-    Population,
-    Projection,
-    Receptor,
-    Value,
-)
+from pynn_portability.model.cells import Receptor
+from pynn_portability.model.connectivity import FromList
+from pynn_portability.model.network import Network, PoissonDrive, Population, Projection, Value
 from pynn_portability.spikes.data import PopulationSpikes
 
 FloatArray = NDArray[np.float64]

@@ -91,7 +91,7 @@ def assemble(
             continue
         spikes = _spikes(store, outcome, study)
         of_seed[outcome.run.seed] = statistics(spikes, simulation.warmup)
-        single = study.number_format(combination[1]).bins == 1
+        single = study.number_format(combination[1]).weights.single_valued
         _add_evidence(
             evidence,
             combination,

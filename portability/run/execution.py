@@ -46,11 +46,10 @@ from pynn_portability.run.study import Run, Study
 # project modules whose code decides the spikes, beside the backend's own; what capture does is in
 # the network's fingerprint
 _DECIDING_MODULES = (
-    "pynn_portability.realize.distributions",
-    "pynn_portability.realize.realization",
-    "pynn_portability.formats.number_format",
-    "pynn_portability.formats.machines",
-    "pynn_portability.formats.ring_buffers",
+    "pynn_portability.model.cells",
+    "pynn_portability.model.connectivity",
+    "pynn_portability.realize",
+    "pynn_portability.formats",
     "pynn_portability.spikes.data",
 )
 _DECIDING_PACKAGES = ("numba", "numpy", "scipy")
@@ -137,7 +136,7 @@ def plan(study: Study) -> Plan:
             "timestep": timestep,
             "n_steps": n_steps,
             "backend": name,
-            "options": options[name],
+            "options": options[name].model_dump(),
             "threads": threads[name],
         }
         if number.fingerprint:
@@ -176,7 +175,9 @@ def problems(plan: Plan) -> list[str]:
     for _, name, text in study.combinations():
         timestep = study.timestep(text)
         number = study.number_format(text)
-        for sentence in backends.load(name).check(plan.networks[timestep], number, timestep):
+        for sentence in backends.refusals(
+            backends.load(name), plan.networks[timestep], number, timestep
+        ):
             found.append(f"{file}: backend {name!r} with format {text!r}: {sentence}")
     total = psutil.virtual_memory().total
     for name in (n for n in study.backend_names() if not plan.skipped(n)):
@@ -308,7 +309,7 @@ def host() -> dict[str, Any]:
 def environment(backend: str) -> dict[str, Any]:
     """The software that decides the spikes of a run: package versions, a digest of our sources."""
     digest = hashlib.sha256()
-    for module in (*_DECIDING_MODULES, f"pynn_portability.backends.{backend}"):
+    for module in (*_DECIDING_MODULES, backends.module(backend)):
         for source in _sources(module):
             digest.update(source.read_bytes())
     versions = {name: importlib.metadata.version(name) for name in _DECIDING_PACKAGES}

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from pydantic import ConfigDict, Field, PrivateAttr, field_validator, model_validator
 
@@ -21,12 +21,11 @@ from pynn_portability.errors import RequestError
 from pynn_portability.tables import Section, choices, place, read_table, shown, similar
 
 if TYPE_CHECKING:
+    from pynn_portability.backends import Options
     from pynn_portability.formats.number_format import NumberFormat
 
 MAX_SEED = 2**32 - 1  # the largest seed that every simulator's generator takes
 MAX_STEPS = 2**31 - 1  # steps are 32-bit integers inside some simulators
-
-_TYPE_NAMES = {int: "a whole number", float: "a number", str: "a string", bool: "true or false"}
 
 Role = Literal["reference", "candidate"]
 
@@ -177,16 +176,16 @@ class Study(Section):
         """Backends that take part, each once, in order of appearance."""
         return tuple(dict.fromkeys(backend for _, backend, _ in self.combinations()))
 
-    def options(self, backend: str) -> dict[str, Any]:
-        """Every option of a backend: what the file says, otherwise its default."""
-        from pynn_portability.backends import load  # noqa: PLC0415 - keeps `--help` fast
+    def options(self, backend: str) -> Options:
+        """The options of a backend: what the file says, otherwise defaults."""
+        from pynn_portability.backends import checked_options  # noqa: PLC0415 - keeps `--help` fast
 
-        defaults = {name: option.default for name, option in load(backend).OPTIONS.items()}
-        return defaults | self.backends.get(backend, {})
+        where = f"{self.file}: backends.{backend}."
+        return checked_options(backend, self.backends.get(backend, {}), where)
 
     def number_format(self, name: str) -> NumberFormat:
         """The number format that the file calls ``name``."""
-        from pynn_portability.formats.number_format import number_format  # noqa: PLC0415
+        from pynn_portability.formats.names import number_format  # noqa: PLC0415
 
         if name not in self._formats:
             self._formats[name] = number_format(name, self.file.parent)
@@ -219,16 +218,16 @@ def load_study(path: Path) -> Study:
 
 
 def _check_backends(study: Study) -> None:
-    from pynn_portability.backends import NAMES  # noqa: PLC0415
+    from pynn_portability.backends import names  # noqa: PLC0415
 
     named = [("reference.backend", study.reference.backend)]
     for i, candidate in enumerate(study.candidate):
         named.append((place(("candidate", i, "backend")), candidate.backend))
     named += [(f"backends.{name}", name) for name in study.backends]
     for key, name in named:
-        if name not in NAMES:
+        if name not in names():
             raise RequestError(
-                f"{study.file}: {key}: unknown backend {name!r}{choices(name, NAMES)}"
+                f"{study.file}: {key}: unknown backend {name!r}{choices(name, names())}"
             )
 
 
@@ -263,25 +262,8 @@ def _check_formats(study: Study) -> None:
 
 
 def _check_options(study: Study) -> None:
-    from pynn_portability.backends import load  # noqa: PLC0415
-
-    for backend, given in study.backends.items():
-        options = load(backend).OPTIONS
-        for name, value in given.items():
-            key = f"{study.file}: backends.{backend}.{name}"
-            if name not in options:
-                raise RequestError(f"{key}: unknown option{choices(name, options)}")
-            option = options[name]
-            if option.allowed and value not in option.allowed:
-                allowed = ", ".join(repr(a) for a in option.allowed)
-                raise RequestError(f"{key}: must be one of {allowed}, not {shown(value)}")
-            # bool is a subclass of int in Python, but true is no number in TOML
-            accepted = (int, float) if option.type is float else (option.type,)
-            if not isinstance(value, accepted) or isinstance(value, bool) != (option.type is bool):
-                raise RequestError(f"{key}: must be {_TYPE_NAMES[option.type]}, not {shown(value)}")
-            least = option.minimum
-            if least is not None and isinstance(value, int | float) and value < least:
-                raise RequestError(f"{key}: must be at least {least:g}, not {value}")
+    for backend in study.backends:
+        study.options(backend)
 
 
 def _check_model(study: Study) -> None:
@@ -328,37 +310,44 @@ def _is_plain(value: object) -> bool:
 
 def inventory() -> dict[str, Any]:
     """What a study file can name, as plain JSON values: models, backends, formats and machines."""
-    from pynn_portability.backends import NAMES, load  # noqa: PLC0415
-    from pynn_portability.formats.number_format import FORMATS, machine_formats  # noqa: PLC0415
-    from pynn_portability.model.scripts import load_model, model_parameters, shipped_models  # noqa: PLC0415
+    from pynn_portability.backends import names  # noqa: PLC0415
+    from pynn_portability.formats.names import FORMATS, machine_formats  # noqa: PLC0415
+    from pynn_portability.model.scripts import (  # noqa: PLC0415
+        load_model,
+        model_parameters,
+        shipped_models,
+    )
 
-    models = []
-    for name in shipped_models():
-        parameters = model_parameters(load_model(name, Path()))
-        models.append({"name": name, "parameters": parameters})
-    backends = []
-    for name in NAMES:
-        backend = load(name)
-        problem = backend.available()
-        backends.append(
-            {
-                "name": name,
-                "problem": problem,
-                "versions": {} if problem else backend.versions(),
-                "options": {
-                    key: {
-                        "type": option.type.__name__,
-                        "default": option.default,
-                        "allowed": list(option.allowed),
-                        "meaning": option.meaning,
-                    }
-                    for key, option in backend.OPTIONS.items()
-                },
-            }
-        )
+    models = [
+        {"name": name, "parameters": model_parameters(load_model(name, Path()))}
+        for name in shipped_models()
+    ]
     return {
         "models": models,
-        "backends": backends,
+        "backends": [_backend_entry(name) for name in names()],
         "formats": list(FORMATS),
         "machines": machine_formats(),
     }
+
+
+def _backend_entry(name: str) -> dict[str, Any]:
+    """A backend's versions, or what is wrong with it, and its options."""
+    from pynn_portability.backends import load  # noqa: PLC0415
+
+    try:
+        backend = load(name)
+    except RequestError as error:
+        return {"name": name, "problem": str(error), "versions": {}, "options": {}}
+    problem = backend.available()
+    options = {}
+    for key, option in backend.options.model_fields.items():
+        allowed = get_args(option.annotation)
+        kind = type(allowed[0]) if allowed else option.annotation
+        options[key] = {
+            "type": getattr(kind, "__name__", str(kind)),
+            "default": option.default,
+            "allowed": list(allowed),
+            "meaning": option.description,
+        }
+    versions = {} if problem else backend.versions()
+    return {"name": name, "problem": problem, "versions": versions, "options": options}

@@ -24,7 +24,7 @@ import psutil
 
 from pynn_portability import backends
 from pynn_portability.errors import RequestError
-from pynn_portability.formats.number_format import number_format
+from pynn_portability.formats.names import number_format
 from pynn_portability.model.network import Network
 from pynn_portability.model.scripts import capture, load_model
 from pynn_portability.model.transforms import plant
@@ -75,11 +75,12 @@ def simulate(specification: Mapping[str, Any], report: Report) -> None:
     number = number_format(request["format"], Path(model["base"]))
     if number.fingerprint != request.get("machine"):
         raise RequestError(f"number format {number.name!r} is not what it was a moment ago")
-    realization = Realization(network, request["seed"], timestep, number.delay_steps)
-    synapses = realization.n_synapses
+    held = number.on(Realization(network, request["seed"], timestep))
+    synapses = held.realization.n_synapses
     resident_before = psutil.Process().memory_info().rss
     start = time.perf_counter()
-    simulation = backend.simulation(realization, number, request["options"])
+    options = backend.options.model_validate(request["options"])
+    simulation = backends.build(backend, held, options)
     built = time.perf_counter()
 
     report({"phase": "simulating"})

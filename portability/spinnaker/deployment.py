@@ -21,15 +21,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pynn_portability.backends import spinnaker
-from pynn_portability.backends.emulator.spinnaker import (
+from pynn_portability.backends import refusals, spinnaker
+from pynn_portability.errors import RequestError
+from pynn_portability.files import replacing
+from pynn_portability.formats.spinnaker import (
     CONSTANTS,
+    LARGEST_CELL,
     ONE,
     ULR_LARGEST,
     constants,
+    delay_steps_on_chip,
 )
-from pynn_portability.errors import RequestError
-from pynn_portability.files import replacing
 from pynn_portability.model.network import Network
 from pynn_portability.realize.realization import Realization, Synapses
 from pynn_portability.run import execution
@@ -39,7 +41,6 @@ from pynn_portability.run.worker import Report, captured, peak_memory, serve
 from pynn_portability.spinnaker.findings import (
     FORMAT,
     SAMPLED_SYNAPSES,
-    delay_steps_on_chip,
     findings,
     listing,
 )
@@ -80,7 +81,9 @@ def of_study(
         "parameters": study.model.parameters,
     }
     seed = simulation.seeds[0] if seed is None else seed
-    return make(model, network, seed, timestep, n_steps, study.options("spinnaker"), progress)
+    options = study.options("spinnaker")
+    assert isinstance(options, spinnaker.SpinnakerOptions)
+    return make(model, network, seed, timestep, n_steps, options, progress)
 
 
 def make(
@@ -89,7 +92,7 @@ def make(
     seed: int,
     timestep: float,
     n_steps: int,
-    options: Mapping[str, Any],
+    options: spinnaker.SpinnakerOptions,
     progress: Progress = lambda phase: None,
 ) -> dict[str, Any]:
     """The deployment sheet of a network for ``seed`` on a grid of ``timestep`` ms.
@@ -98,7 +101,7 @@ def make(
     SDRAM is that of a run of ``n_steps`` steps; ``options`` are those of the backend ``spinnaker``.
     Raises RequestError when the network cannot be mapped or sPyNNaker is missing.
     """
-    problems = spinnaker.unmappable(network, timestep)
+    problems = refusals(spinnaker.BACKEND, network, FORMAT, timestep)
     if problems:
         raise RequestError(problems[0])
     request = {
@@ -106,7 +109,7 @@ def make(
         "seed": seed,
         "timestep": timestep,
         "n_steps": n_steps,
-        "options": dict(options),
+        "options": options.model_dump(),
     }
     facts = execution.ask(
         __name__,
@@ -119,7 +122,7 @@ def make(
         "seed": seed,
         "timestep": timestep,
         "n_steps": n_steps,
-        "options": dict(options),
+        "options": options.model_dump(),
         **facts,
     }
     return sheet | {"findings": findings(network, sheet)}
@@ -159,18 +162,19 @@ def main() -> None:
 
 
 def _work(specification: Mapping[str, Any], report: Report) -> None:
-    if reason := spinnaker.available():
+    if reason := spinnaker.BACKEND.available():
         raise RequestError(reason)
     request = specification["request"]
     network = captured(specification)
-    realization = Realization(network, request["seed"], request["timestep"], FORMAT.delay_steps)
-    report({"result": measure(realization, request["n_steps"], request["options"], report)})
+    held = FORMAT.on(Realization(network, request["seed"], request["timestep"]))
+    options = spinnaker.SpinnakerOptions.model_validate(request["options"])
+    report({"result": measure(held.realization, request["n_steps"], options, report)})
 
 
 def measure(
     realization: Realization,
     n_steps: int,
-    options: Mapping[str, Any],
+    options: spinnaker.SpinnakerOptions,
     report: Report = lambda message: None,
 ) -> dict[str, Any]:
     """Map a realization to the virtual machine and tell what it takes and what it changes.
@@ -242,11 +246,11 @@ def measure(
         }
         step = steps[d.target, d.receptor]
         # drives are lists, of any size
-        held = mapped.read(d.label)
+        held = mapped.read_drive(d.label)
         row |= _compared(given, fine.delay * FINE_STEP_MS, held, step, realization.timestep)
         projections.append(row)
     return {
-        "software": spinnaker.versions(),
+        "software": spinnaker.BACKEND.versions(),
         "mode": "generated" if generated else "listed",
         "synapses": realization.n_synapses,
         "machine": mapped.machine(n_steps),
@@ -299,7 +303,7 @@ def _compared(
     lost = misplaced = 0
     if held is None:
         stored = np.floor(scaled + 0.5)
-        weight = np.fmod(stored, spinnaker.LARGEST_CELL + 1) * step
+        weight = np.fmod(stored, LARGEST_CELL + 1) * step
         delay = delay_steps_on_chip(drawn_delay, timestep)
     else:
         stored = np.rint(scaled)
@@ -307,7 +311,7 @@ def _compared(
         misplaced = len(held) - _in_common(given, held)
         if lost or misplaced:
             # what is left cannot be told apart: by sPyNNaker's rule, then
-            weight, delay = np.fmod(stored, spinnaker.LARGEST_CELL + 1) * step, given.delay
+            weight, delay = np.fmod(stored, LARGEST_CELL + 1) * step, given.delay
         else:
             mine = np.lexsort((magnitude, given.delay, given.target, given.source))
             theirs = np.lexsort((held.weight, held.delay, held.target, held.source))
@@ -321,7 +325,7 @@ def _compared(
         "weight_error": _errors(weight - magnitude),
         "delay": _moments(delays),
         "delay_error": _errors(delays - drawn_delay),
-        "wrapped": int(np.count_nonzero(stored > spinnaker.LARGEST_CELL)),
+        "wrapped": int(np.count_nonzero(stored > LARGEST_CELL)),
         "zero": int(np.count_nonzero((weight == 0) & (magnitude > 0) & (stored == 0))),
         "lost": lost,
         "misplaced": misplaced,

@@ -11,18 +11,21 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pynn_portability.backends import spinnaker
-from pynn_portability.backends.emulator.spinnaker import ONE, encode, poisson_mean
-from pynn_portability.formats.number_format import number_format
-from pynn_portability.model.network import Distribution, FromList, Network, Value
+from pynn_portability.formats.names import number_format
+from pynn_portability.formats.ring_buffers import Input, ring_buffer
+from pynn_portability.formats.spinnaker import (
+    LARGEST_CELL,
+    SIGMA,
+    delay_steps_on_chip,
+    poisson_mean,
+)
+from pynn_portability.model.network import Distribution, Network, Value
 
 FORMAT = number_format("spinnaker-full")
 SAMPLED_SYNAPSES = 20_000
 """Synapses of a projection that are compared when there are too many to compare all."""
-SIGMA = 5.0
-"""SD above the mean of the summed input that a cell should hold."""
 EVENTS_PER_CORE = 13e6
 """Synaptic events per second that sPyNNaker plans one synapse core for."""
 NOTABLE_DECAY = 1e-3
@@ -33,13 +36,6 @@ COARSE = 0.1
 FEWEST_NEURONS = 8
 """Fewer neurons on a core are no advice."""
 SEVERITIES = ("error", "warning", "note")
-
-
-def delay_steps_on_chip(milliseconds: NDArray[Any], timestep: float) -> NDArray[np.int32]:
-    """Delays as cores round those that they draw themselves: s16.15 numbers, rounded down."""
-    per_step = int(encode(1.0 / timestep, "steps per millisecond"))
-    fixed = np.rint(np.asarray(milliseconds) * ONE).astype(np.int64)
-    return np.maximum((fixed * per_step) >> (2 * 15), 1).astype(np.int32)
 
 
 def findings(network: Network, sheet: Mapping[str, Any]) -> list[dict[str, str]]:
@@ -89,7 +85,7 @@ def _synapse_findings(network: Network, sheet: Mapping[str, Any]) -> list[dict[s
                 )
             )
         if row["wrapped"]:
-            limit = (spinnaker.LARGEST_CELL) * row["step"]
+            limit = LARGEST_CELL * row["step"]
             found.append(
                 _finding(
                     "wrapped-weights",
@@ -187,17 +183,15 @@ def _receptors(
     ]
 
 
-def _summed(
-    rows: Sequence[Mapping[str, Any]], sheet: Mapping[str, Any], poisson: bool
-) -> tuple[float, float]:
-    """Mean and SD (nA) of the input of one step, at the rates that sPyNNaker plans with.
+def _summed(rows: Sequence[Mapping[str, Any]], sheet: Mapping[str, Any]) -> tuple[float, float]:
+    """Mean and SD (nA) of the input of one step: a compound Poisson sum over the projections.
 
-    A compound Poisson sum over the projections; with ``poisson`` drives have their own rates.
+    Drives have their own rates, and neurons the rate that sPyNNaker plans with.
     """
     planned = sheet["options"]["spikes_per_second"]
     mean = variance = 0.0
     for row in rows:
-        rate = row["rate"] if poisson and row["kind"] == "drive" else planned
+        rate = row["rate"] if row["kind"] == "drive" else planned
         spikes = row["in_degree"] * rate * sheet["timestep"] / 1000
         w = row["weight"]
         mean += spikes * w["mean"]
@@ -206,14 +200,26 @@ def _summed(
 
 
 def _shift_with_varied_delays(rows: Sequence[Mapping[str, Any]], sheet: Mapping[str, Any]) -> int:
-    """About the shift that sPyNNaker would choose if delays varied."""
-    mean, sd = _summed(rows, sheet, poisson=False)
-    largest = max(row["weight"]["max"] for row in rows)
-    expected = max(mean + sheet["options"]["ring_buffer_sigma"] * sd, largest)
-    if expected <= 0:
-        return 0
-    shift = math.ceil(max(0.0, math.log2(expected)))
-    return shift + (2.0**shift <= expected)
+    """The shift that sPyNNaker would choose if delays varied."""
+    inputs = [
+        Input(
+            row["label"],
+            math.ceil(row["in_degree"]),
+            row["weight"]["mean"],
+            row["weight"]["sd"] ** 2,
+            row["weight"]["max"],
+            constant_delay=False,
+        )
+        for row in rows
+    ]
+    options = sheet["options"]
+    return ring_buffer(
+        inputs,
+        conductance_based=False,
+        timestep=sheet["timestep"],
+        rate=options["spikes_per_second"],
+        sigma=options["ring_buffer_sigma"],
+    ).shift
 
 
 def _saturation_findings(network: Network, sheet: Mapping[str, Any]) -> list[dict[str, str]]:
@@ -221,8 +227,8 @@ def _saturation_findings(network: Network, sheet: Mapping[str, Any]) -> list[dic
     for population, receptor, rows in _receptors(sheet):
         if not rows:
             continue
-        limit = spinnaker.LARGEST_CELL * receptor["step"]
-        mean, sd = _summed(rows, sheet, poisson=True)
+        limit = LARGEST_CELL * receptor["step"]
+        mean, sd = _summed(rows, sheet)
         if mean + SIGMA * sd > limit:
             found.append(
                 _finding(
@@ -348,7 +354,7 @@ def _poisson_findings(network: Network, sheet: Mapping[str, Any]) -> list[dict[s
     found = []
     rates: dict[str, Value] = {d.label: d.rate for d in network.drives}
     for p in network.populations:
-        if p.cell_type == "SpikeSourcePoisson":
+        if p.cell.source == "poisson":
             rates[p.label] = p.parameters["rate"]
     for label, value in rates.items():
         if isinstance(value, Distribution):
@@ -389,7 +395,7 @@ def _on_chip_findings(network: Network, sheet: Mapping[str, Any]) -> list[dict[s
     found = []
     dt = sheet["timestep"]
     unlike = "; a run here sends lists and is not affected" if sheet["mode"] == "listed" else ""
-    drawn = [p for p in network.projections if not isinstance(p.connector, FromList)]
+    drawn = [p for p in network.projections if not p.connector.listed]
     short: dict[str, list[str]] = {}
     random = []
     given = [(p.label, p.delay) for p in drawn] + [(d.label, d.delay) for d in network.drives]

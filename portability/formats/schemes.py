@@ -1,0 +1,189 @@
+"""Discretisation schemes: the weights of a projection take N values, by Dasbach et al. (2021).
+
+The two schemes are those of Dasbach, Tetzlaff, Diesmann and Senk (2021), Front. Neurosci. 15:757790,
+section 2.2. The N values are the centres of N bins of equal width D = 2 a SD / N around the mean of the
+projection's weight distribution. ``naive`` takes the half-width a = 5. ``moments`` takes the a for which
+normally distributed weights keep their standard deviation, see `first_root`; the mean is kept by
+symmetry.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from typing import Literal
+
+import numpy as np
+import scipy  # loads its parts at first use; most runs need no optimisation
+from numpy.typing import NDArray
+
+from pynn_portability.formats.weights import (
+    MAX_CODES,
+    CodeBook,
+    ExactWeights,
+    HeldWeights,
+    Represent,
+    WeightFormat,
+)
+from pynn_portability.model.network import PoissonDrive, Projection
+from pynn_portability.realize.distributions import mean_and_sd
+from pynn_portability.realize.realization import Realization
+
+FloatArray = NDArray[np.float64]
+Scheme = Literal["naive", "moments"]
+
+MAX_BINS = 2**24
+NAIVE_HALF_WIDTH = 5.0
+# from here on Dasbach et al. do not solve for the half-width: the naive interval is then as good
+MOMENTS_BINS_LIMIT = 2**16
+
+
+@dataclass(frozen=True)
+class BinnedWeights(WeightFormat):
+    """At most ``bins`` values for the weights of each projection, placed by a scheme."""
+
+    scheme: Scheme
+    bins: int
+
+    @property
+    def single_valued(self) -> bool:  # type: ignore[override]
+        return self.bins == 1
+
+    def values(self, mean: float, sd: float) -> FloatArray:
+        """The values a weight can take, ascending, shape ``(bins,)``, in the unit of ``mean``.
+
+        Values whose sign opposes that of ``mean`` are 0 (Dale's rule).
+        """
+        index = np.arange(self.bins, dtype=np.float64)
+        return _dale(_centre(index, mean, self.width(sd), self.bins), mean)
+
+    def width(self, sd: float) -> float:
+        """Width of a bin for weights of this SD, in its unit."""
+        return 2 * half_width(self.scheme, self.bins) * sd / self.bins
+
+    def on(
+        self, item: Projection | PoissonDrive, realization: Realization, represent: Represent
+    ) -> HeldWeights:
+        """Weights of a projection in its bins; drives keep theirs.
+
+        - The bins are centred on the mean of the projection's weight distribution, or on that of
+          its explicit weights.
+        - A weight belongs to the last bin whose lower edge it reaches, so that a tie goes to the
+          larger value: for inhibitory weights, the weaker one. The inner edges are the
+          double-precision results of ``mean + (k - N/2) * D``, and a bin found by division is
+          corrected where rounding put it on the wrong side of such an edge.
+        - Weights outside all bins get the first or the last value.
+        - Dale's rule: values whose sign opposes that of the mean become 0. The mean tells the sign,
+          not the receptor, because inhibitory weights are negative only on current-based targets.
+        - Weights that are all equal (SD 0) need one value only and are not discretised.
+
+        Raises RequestError for a weight distribution whose mean and SD are not known here.
+        """
+        if isinstance(item, PoissonDrive):
+            return ExactWeights().on(item, realization, represent)
+        return _Binned(item, represent, self)
+
+
+class _Binned(HeldWeights):
+    def __init__(self, item: Projection, represent: Represent, binned: BinnedWeights) -> None:
+        super().__init__(item, represent)
+        self._bins = binned.bins
+        mean, sd = mean_and_sd(item.weight)
+        self._mean, self._width = mean, binned.width(sd)
+
+    def _hold(self, weights: FloatArray, start: int) -> FloatArray:
+        mean, width = self._mean, self._width
+        if width == 0:
+            return weights
+        index = _bin_index(weights, mean, width, self._bins)
+        return _dale(_centre(index, mean, width, self._bins), mean)
+
+    def most_values(self) -> int | None:
+        if isinstance(self.item.weight, float):
+            return 1
+        if self._bins > MAX_CODES:
+            return None
+        return self._bins if self._width else 1
+
+    def _code_book(self) -> CodeBook:
+        mean, width = self._mean, self._width
+        if width == 0:
+            return CodeBook.of_one(self._represent(np.array([mean])))
+        centres = _centre(np.arange(self._bins, dtype=np.float64), mean, width, self._bins)
+        return CodeBook(
+            self._represent(_dale(centres, mean)),
+            lambda weights: _bin_index(weights, mean, width, self._bins).astype(np.int64),
+        )
+
+
+def half_width(scheme: Scheme, bins: int) -> float:
+    """Half the width of the interval that ``bins`` bins cover, in SD of the weights.
+
+    5 for ``naive``, and for ``moments`` with 1 bin (which has no SD to preserve) or with 2^16 and
+    more; otherwise `first_root`. Dasbach et al. 2021, sections 2.2.1 and 2.2.2.
+    """
+    if scheme == "naive" or bins == 1 or bins >= MOMENTS_BINS_LIMIT:
+        return NAIVE_HALF_WIDTH
+    return first_root(bins)
+
+
+@cache
+def first_root(bins: int) -> float:
+    """Smallest half-width (in SD) at which ``bins`` >= 2 bins preserve the SD of a normal variable.
+
+    Solves SD_N(a) = SD by Brent's method (Dasbach et al. 2021, section 2.2.2). Odd N have a second
+    root farther out. Raises ValueError for fewer than 2 bins.
+    """
+    if bins < 2:
+        raise ValueError(f"{bins} bins cannot preserve a standard deviation, at least 2 can")
+    # no value lies beyond a, so SD_N(1) < 1; steps of 0.5 cannot jump over both roots, which are
+    # 3 apart for N = 3 and farther for larger N
+    upper = 1.5
+    while discretised_sd(bins, upper) <= 1:
+        upper += 0.5
+    root = scipy.optimize.brentq(
+        lambda a: discretised_sd(bins, a) - 1, upper - 0.5, upper, xtol=1e-14
+    )
+    return float(root)
+
+
+def sd_ratio(scheme: Scheme, bins: int) -> float:
+    """SD of normal weights after discretisation, relative to before; 2.5 for ``naive``, 2 bins."""
+    return discretised_sd(bins, half_width(scheme, bins))
+
+
+def discretised_sd(bins: int, half: float) -> float:
+    """SD of a standard normal variable discretised to ``bins`` values in the interval +- ``half``.
+
+    Dasbach et al. 2021, equations 8, 10 and 11. By symmetry only positive values are summed, with
+    upper-tail probabilities, which keeps the relative precision of the rare outer values.
+    """
+    width = 2 * half / bins
+    first_edge = 0.0 if bins % 2 == 0 else width / 2
+    edges = first_edge + width * np.arange(bins // 2)
+    tails = np.append(scipy.special.ndtr(-edges), 0.0)
+    return float(np.sqrt(-2 * np.sum(np.diff(tails) * (edges + width / 2) ** 2)))
+
+
+def _bin_index(weights: FloatArray, mean: float, width: float, bins: int) -> FloatArray:
+    """The bin of each weight, as a float: exact up to 2^53, and one array less."""
+    index = np.clip(np.floor((weights - mean) / width + bins / 2), 0, bins - 1)
+    index += (weights >= _lower_edge(index + 1, mean, width, bins)) & (index < bins - 1)
+    index -= (weights < _lower_edge(index, mean, width, bins)) & (index > 0)
+    return index
+
+
+def _lower_edge(index: FloatArray, mean: float, width: float, bins: int) -> FloatArray:
+    return mean + (index - bins / 2) * width
+
+
+def _centre(index: FloatArray, mean: float, width: float, bins: int) -> FloatArray:
+    return mean + (index - (bins - 1) / 2) * width
+
+
+def _dale(weights: FloatArray, mean: float) -> FloatArray:
+    if mean > 0:
+        return np.maximum(weights, 0.0)
+    if mean < 0:
+        return np.minimum(weights, 0.0)
+    return weights

@@ -1,0 +1,164 @@
+"""What connection rules draw from (`pynn_portability.model.connectivity.Draws`), compiled.
+
+Subsets (rules without replacement) are drawn row by row with Floyd's algorithm (Bentley and Floyd 1987),
+row sizes by inversion.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from pynn_portability.model.connectivity import Ends, Pairs, Rows
+from pynn_portability.realize.streams import WORDS_AT_ONCE, Stream, below, fill_words, words_at
+
+FloatArray = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class ProjectionDraws:
+    """The random numbers that decide who is connected in one projection (label) of one realization."""
+
+    seed: int
+    projection: str
+
+    def row_uniforms(self, n_rows: int) -> FloatArray:
+        """A uniform number in (0, 1) for every row, shape ``(n_rows,)``."""
+        return Stream.named(self.seed, "row size", self.projection).uniforms(0, n_rows)[0]
+
+    def partition(self, n_rows: int, row_size: int, total: int) -> NDArray[np.int64]:
+        """Numbers per row when ``total`` cells of equal rows are drawn once each, shape ``(n_rows,)``."""
+        return _partition_counts(self.row_uniforms(n_rows), row_size, total)
+
+    def pairs(self, start: int, stop: int, ends: Ends, distinct: bool) -> Pairs:
+        """Pairs drawn uniformly and independently; with ``distinct`` never a cell and itself."""
+        source, target = np.empty(stop - start, np.int32), np.empty(stop - start, np.int32)
+        _fill_pairs(self._key, start, ends.n_sources, ends.n_targets, distinct, source, target)
+        return source, target
+
+    def partners(self, rows: Rows, first_row: int, last_row: int) -> Pairs:
+        """Row and partner of all synapses of rows ``first_row`` to ``last_row`` (exclusive)."""
+        size = int(rows.offsets[last_row] - rows.offsets[first_row])
+        row, partner = np.empty(size, np.int32), np.empty(size, np.int32)
+        fill = (
+            _fill_rows_with_replacement if rows.with_replacement else _fill_rows_without_replacement
+        )
+        fill(self._key, rows.offsets, first_row, rows.n_partners, rows.distinct, row, partner)
+        return row, partner
+
+    @property
+    def _key(self) -> NDArray[np.uint32]:
+        return Stream.named(self.seed, "connection", self.projection).key
+
+
+@njit(cache=True, nogil=True)
+def _fill_pairs(key, start, n_sources, n_targets, distinct, source, target):
+    """Source and target of each synapse drawn uniformly; with ``distinct`` never equal."""
+    words0, words1 = np.empty(WORDS_AT_ONCE, np.uint64), np.empty(WORDS_AT_ONCE, np.uint64)
+    for begin in range(0, len(source), WORDS_AT_ONCE):
+        end = min(begin + WORDS_AT_ONCE, len(source))
+        fill_words(key, start + begin, words0[: end - begin], words1[: end - begin])
+        for k in range(begin, end):
+            i = below(words0[k - begin], n_sources)
+            j = below(words1[k - begin], n_targets - 1 if distinct else n_targets)
+            source[k] = i
+            target[k] = j + 1 if distinct and j >= i else j
+
+
+@njit(cache=True, nogil=True)
+def _fill_rows_with_replacement(key, offsets, first_row, n, distinct, row_of, partner):
+    """For each synapse of consecutive rows a partner drawn uniformly from ``n`` cells."""
+    begin = offsets[first_row]
+    row = first_row
+    words, unused = np.empty(WORDS_AT_ONCE, np.uint64), np.empty(WORDS_AT_ONCE, np.uint64)
+    for start in range(0, len(row_of), WORDS_AT_ONCE):
+        stop = min(start + WORDS_AT_ONCE, len(row_of))
+        fill_words(key, begin + start, words[: stop - start], unused[: stop - start])
+        for k in range(start, stop):
+            while offsets[row + 1] <= begin + k:
+                row += 1
+            j = below(words[k - start], n - 1 if distinct else n)
+            row_of[k] = row
+            partner[k] = j + 1 if distinct and j >= row else j
+
+
+@njit(cache=True, nogil=True)
+def _fill_rows_without_replacement(key, offsets, first_row, n, distinct, row_of, partner):
+    """For each row a uniformly drawn subset of ``n`` cells (Bentley and Floyd 1987)."""
+    begin = offsets[first_row]
+    available = n - 1 if distinct else n
+    taken = np.zeros(available, np.uint8)
+    row = first_row
+    position = 0
+    while position < len(row_of):
+        count = offsets[row + 1] - offsets[row]
+        for c in range(count):
+            last = available - count + c
+            word0, _ = words_at(key, begin + position + c)
+            pick = below(word0, last + 1)
+            if taken[pick]:
+                pick = last
+            taken[pick] = 1
+            row_of[position + c] = row
+            partner[position + c] = pick
+        for c in range(count):
+            pick = partner[position + c]
+            taken[pick] = 0
+            if distinct and pick >= row:
+                partner[position + c] = pick + 1
+        position += count
+        row += 1
+
+
+@njit(cache=True, nogil=True)
+def _log_choose(n, k):
+    return math.lgamma(n + 1.0) - math.lgamma(k + 1.0) - math.lgamma(n - k + 1.0)
+
+
+@njit(cache=True, nogil=True)
+def _partition_counts(uniforms, row_size, total):
+    """Numbers per row when ``total`` cells of ``len(uniforms)`` equal rows are drawn once each.
+
+    Row after row, the count is hypergeometric given what is left; drawn by inversion, outcomes
+    taken in order of their distance from the mode.
+    """
+    n_rows = len(uniforms)
+    counts = np.zeros(n_rows, np.int64)
+    left = total
+    for row in range(n_rows):
+        others = (n_rows - row - 1) * row_size
+        lowest = max(0, left - others)
+        highest = min(row_size, left)
+        mode = (left + 1) * (row_size + 1) // (row_size + others + 2)
+        mode = min(max(mode, lowest), highest)
+        probability = np.exp(
+            _log_choose(row_size, mode)
+            + _log_choose(others, left - mode)
+            - _log_choose(row_size + others, left)
+        )
+        rest = uniforms[row] - probability
+        up = down = mode
+        p_up = p_down = probability
+        count = mode
+        while rest > 0 and (up < highest or down > lowest):
+            if up < highest:
+                p_up *= (row_size - up) * (left - up) / ((up + 1.0) * (others - left + up + 1.0))
+                up += 1
+                count = up
+                rest -= p_up
+                if rest <= 0:
+                    break
+            if down > lowest:
+                p_down *= (
+                    down * (others - left + down) / ((row_size - down + 1.0) * (left - down + 1.0))
+                )
+                down -= 1
+                count = down
+                rest -= p_down
+        counts[row] = count
+        left -= count
+    return counts
