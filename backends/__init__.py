@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import importlib.metadata
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache
 from typing import Any, Protocol, TypeVar, cast, get_args
 
@@ -45,12 +45,14 @@ class Capabilities:
 
     ``title`` names it in sentences. ``cells`` are names of `pynn_portability.model.cells.CELL_TYPES`,
     ``states`` kinds of arithmetic in which it can integrate neurons, ``dynamics`` those of synapses.
+    ``advice`` says which formats are allowed, where that does not go without saying.
     """
 
     title: str
     cells: tuple[str, ...]
     states: tuple[Kind, ...]
-    dynamics: tuple[str, ...] = field(default=("static",))
+    dynamics: tuple[str, ...] = ("static",)
+    advice: str = ""
 
 
 @dataclass(frozen=True)
@@ -245,6 +247,7 @@ def _undeclared(
         found.append(
             f"{title} computes in {known} and cannot run the state arithmetic of format "
             f"{number_format.name!r}, which is {STATES[number_format.state.kind]}"
+            + (f"; {capabilities.advice}" if capabilities.advice else "")
         )
     found += [
         f"population {p.label!r}: {title} has no {p.cell_type}; supported are "

@@ -142,6 +142,7 @@ class SpinnakerBackend(Backend[SpinnakerOptions]):
         "SpiNNaker",
         cells=("IF_curr_exp", "SpikeSourceArray", "SpikeSourcePoisson"),
         states=("spinnaker",),
+        advice="allowed is 'spinnaker-full', or 'spinnaker-full-N' with N sub-steps per time step",
     )
 
     def available(self) -> str | None:
@@ -186,9 +187,8 @@ class SpinnakerBackend(Backend[SpinnakerOptions]):
         problems = []
         if number_format.fingerprint != _own_weights().fingerprint:
             problems.append(
-                "a SpiNNaker board computes in its own number format and cannot run "
-                f"{number_format.name!r}; allowed is 'spinnaker-full', or 'spinnaker-full-N' with N "
-                "sub-steps per time step"
+                "a SpiNNaker board holds weights and delays in its own way and not as format "
+                f"{number_format.name!r} says; {self.capabilities.advice}"
             )
         return problems + unmappable(network, timestep)
 

@@ -22,6 +22,7 @@ from pynn_portability.formats.names import number_format
 from pynn_portability.model.cells import Receptor
 from pynn_portability.model.connectivity import (
     AllToAll,
+    ConnectionRule,
     FixedNumberPost,
     FixedNumberPre,
     FixedProbability,
@@ -119,7 +120,7 @@ def random_realization(seed: int) -> Realization:
                 )
             )
     network = Network(tuple(populations), tuple(projections), tuple(drives))
-    return Realization(network, seed, timestep, number_format("spinnaker").delay_steps)
+    return number_format("spinnaker").on(Realization(network, seed, timestep)).realization
 
 
 def _connector(rng: np.random.Generator, source: Population, target: Population) -> ConnectionRule:

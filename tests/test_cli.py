@@ -26,7 +26,7 @@ from pynn_portability.run import execution
 from pynn_portability.run.store import Store
 from pynn_portability.spikes.data import PopulationSpikes, SpikeData
 
-SIMULATORS = [name for name in backends.NAMES if backends.load(name).available() is None]
+SIMULATORS = [name for name in backends.names() if backends.load(name).available() is None]
 # the emulator needs no installation, so there always is one
 BACKEND = SIMULATORS[0]
 OPTIONS: dict[str, dict[str, Any]] = {
@@ -768,7 +768,7 @@ def test_validate_lists_every_problem(
 
 def test_list(command: Command) -> None:
     listed = json.loads(command("list", "--json").out)
-    assert [b["name"] for b in listed["backends"]] == list(backends.NAMES)
+    assert [b["name"] for b in listed["backends"]] == list(backends.names())
     for backend in listed["backends"]:
         assert (backend["problem"] is None) == (backend["name"] in SIMULATORS)
         assert bool(backend["versions"]) == (backend["name"] in SIMULATORS)

@@ -25,6 +25,7 @@ from pynn_portability import backends, cli
 from pynn_portability.backends import Backend
 from pynn_portability.errors import RequestError
 from pynn_portability.formats.names import number_format
+from pynn_portability.formats.number_format import HeldRealization
 from pynn_portability.model.connectivity import FromList, OneToOne
 from pynn_portability.model.network import Network, PoissonDrive, Population, Projection
 from pynn_portability.probe import conformance
@@ -37,9 +38,9 @@ from pynn_portability.spikes.data import PopulationSpikes, SpikeData
 OPTIONS: dict[str, dict[str, Any]] = {"brian2": {"codegen": "numpy"}}
 INSTALLED = [
     name
-    for name in backends.NAMES
+    for name in backends.names()
     if (backend := backends.load(name)).available() is None
-    and backend.skipped({key: option.default for key, option in backend.OPTIONS.items()}) is None
+    and backend.skipped(backend.options()) is None
 ]
 RANDOM = tuple(probe for probe in PROBES if probe.name.startswith("Poisson"))
 UNSUPPORTED = {
@@ -58,9 +59,8 @@ def probe(name: str) -> Probe:
     return found
 
 
-def options(name: str) -> dict[str, Any]:
-    defaults = {key: option.default for key, option in backends.load(name).OPTIONS.items()}
-    return defaults | OPTIONS.get(name, {})
+def options(name: str) -> backends.Options:
+    return backends.checked_options(name, OPTIONS.get(name, {}), "")
 
 
 # --- What is expected ---
@@ -111,7 +111,7 @@ def test_a_scan_reads_a_potential() -> None:
 # --- Backends ---
 
 
-@pytest.mark.parametrize("name", backends.NAMES)
+@pytest.mark.parametrize("name", backends.names())
 def test_every_probe_agrees_in_double(name: str) -> None:
     if name not in INSTALLED:
         pytest.skip(f"{name} does not run here")
@@ -205,13 +205,18 @@ class Broken:
     fault: Fault
     shift: int = 0
 
+    @property
+    def capabilities(self) -> backends.Capabilities:
+        found: backends.Capabilities = self.backend.capabilities
+        return found
+
     def check(self, *arguments: Any) -> list[str]:
         problems: list[str] = self.backend.check(*arguments)
         return problems
 
-    def simulation(self, realization: Realization, *arguments: Any) -> Any:
-        network = self.fault(realization.network, realization.timestep)
-        faulty = Realization(network, realization.seed, realization.timestep)
+    def simulation(self, held: HeldRealization, *arguments: Any) -> Any:
+        network = self.fault(held.network, held.timestep)
+        faulty = held.format.on(Realization(network, held.realization.seed, held.timestep))
         return _Shifted(self.backend.simulation(faulty, *arguments), self.shift)
 
 
@@ -542,8 +547,8 @@ def _supporting(p: Probe) -> Backend:
     """The quickest backend that can represent a probe."""
     for name in ("emulator", "nest", "brian2"):
         backend = backends.load(name)
-        if name in INSTALLED and not backend.check(
-            p.setup(0.1).network, number_format("double"), 0.1
+        if name in INSTALLED and not backends.refusals(
+            backend, p.setup(0.1).network, number_format("double"), 0.1
         ):
             return backend
     pytest.skip("no backend that is installed can represent this")

@@ -28,7 +28,7 @@ from pynn_portability.spinnaker import deployment
 from pynn_portability.spinnaker.findings import delay_steps_on_chip
 from pynn_portability.spinnaker.findings import findings as listed_findings
 
-DEFAULTS = {name: option.default for name, option in spinnaker.OPTIONS.items()}
+DEFAULTS = spinnaker.SpinnakerOptions()
 
 
 def facts(**changes: Any) -> dict[str, Any]:
@@ -52,7 +52,7 @@ def facts(**changes: Any) -> dict[str, Any]:
         "seed": 1,
         "timestep": 0.1,
         "n_steps": 1000,
-        "options": dict(DEFAULTS),
+        "options": DEFAULTS.model_dump(),
         "mode": "listed",
         "synapses": 100,
         "machine": {
@@ -129,7 +129,7 @@ def test_errors_come_first() -> None:
     ("timestep", "factor", "noted"), [(0.1, 1, True), (0.1, 10, False), (1.0, 1, False)]
 )
 def test_real_time(timestep: float, factor: int, noted: bool) -> None:
-    sheet = facts(timestep=timestep, options=DEFAULTS | {"time_scale_factor": factor})
+    sheet = facts(timestep=timestep, options=DEFAULTS.model_dump() | {"time_scale_factor": factor})
     assert ("real-time" in findings(network(), sheet)) == noted
 
 
@@ -309,7 +309,7 @@ def test_a_board_is_configured_or_not(
     (home / "more.cfg").write_text("[Machine]\nmachine_name = spin5\n")
     if configuration is not None:
         (home / ".spynnaker.cfg").write_text(configuration.format(folder=home))
-    said = spinnaker.skipped(DEFAULTS)
+    said = spinnaker.BACKEND.skipped(DEFAULTS)
     assert (said is None) == (reason is None)
     assert reason is None or (said is not None and reason in said and "\n" not in said)
     # asking leaves nothing behind, where sPyNNaker itself would write a template
@@ -319,18 +319,18 @@ def test_a_board_is_configured_or_not(
 def test_the_configuration_may_be_elsewhere(home: Path) -> None:
     (home / "elsewhere").mkdir()
     (home / "elsewhere" / ".spynnaker.cfg").write_text("[Machine]\nmachine_name = spin5\n")
-    assert spinnaker.skipped(DEFAULTS) is None
+    assert spinnaker.BACKEND.skipped(DEFAULTS) is None
 
 
 def test_a_configuration_that_cannot_be_read(home: Path) -> None:
     (home / ".spynnaker.cfg").write_text("machine_name = spin5\n")
     with pytest.raises(RequestError, match=r"\.spynnaker\.cfg: cannot be read"):
-        spinnaker.skipped(DEFAULTS)
+        spinnaker.BACKEND.skipped(DEFAULTS)
 
 
 def test_a_missing_spynnaker_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    said = spinnaker.available()
+    said = spinnaker.BACKEND.available()
     assert said is not None and "pip install 'pynn-portability[spinnaker]'" in said
 
 
@@ -365,7 +365,7 @@ def command(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
 
 
 def test_map_without_spynnaker(tmp_path: Path) -> None:
-    if spinnaker.available() is None:
+    if spinnaker.BACKEND.available() is None:
         pytest.skip("sPyNNaker is installed")
     (tmp_path / "study.toml").write_text(STUDY)
     ended = command("map", "study.toml", cwd=tmp_path)
@@ -396,7 +396,7 @@ def test_map_refuses_before_it_maps(
 def test_options_of_the_study_are_used(tmp_path: Path) -> None:
     (tmp_path / "study.toml").write_text(STUDY)
     study = load_study(tmp_path / "study.toml")
-    assert study.options("spinnaker") == DEFAULTS | {"neurons_per_core": 128}
+    assert study.options("spinnaker") == spinnaker.SpinnakerOptions(neurons_per_core=128)
 
 
 def test_results_take_the_sheet_of_their_own_model(tmp_path: Path) -> None:
@@ -436,10 +436,10 @@ def test_the_report_shows_the_sheet_and_escapes_it(tmp_path: Path) -> None:
 
 def test_a_board_runs_at_its_own_pace() -> None:
     fine, slow = (
-        spinnaker.estimate(
+        spinnaker.BACKEND.estimate(
             network(),
             number_format("spinnaker-full"),
-            DEFAULTS | {"time_scale_factor": factor},
+            spinnaker.SpinnakerOptions(time_scale_factor=factor),
             100_000,
             0.1,
         )

@@ -20,7 +20,6 @@ import scipy.stats
 from compliance import Simulator, pairs
 from numpy.typing import NDArray
 
-from pynn_portability import backends
 from pynn_portability.backends import emulator
 from pynn_portability.backends.emulator import engine
 from pynn_portability.backends.emulator.arithmetic import arithmetic, propagators
@@ -180,8 +179,8 @@ def test_more_synapses_in_a_row_than_16_bits_count() -> None:
     delay = Distribution("uniform_int", {"low": 1.0, "high": 3.0})
     projection = Projection("p", "s", "t", "excitatory", FixedTotalNumber(count), 3e-4, delay)
     realization = Realization(Network((source, targets), (projection,)), 1, 1.0)
-    simulation = backends.load("emulator").simulation(
-        realization, number_format("double"), {"threads": 1, "weights": "auto", "drive_limit": 0}
+    simulation = emulator.BACKEND.simulation(
+        number_format("double").on(realization), emulator.EmulatorOptions()
     )
     held = simulation.connections("p")
     assert len(held) == count
@@ -196,7 +195,7 @@ def test_more_synapses_in_a_row_than_16_bits_count() -> None:
 def fixed_product(x: int, c: int, text: str) -> int:
     state = number_format(text).state
     assert isinstance(state, FixedPoint)
-    rules = arithmetic(number_format(text), np.array([[0.5]] * 8)).rules
+    rules = arithmetic(number_format(text).state, np.array([[0.5]] * 8)).rules
     return int(engine._product(np.int64(x), np.int64(c), rules))
 
 
@@ -233,7 +232,7 @@ def test_exact_products_are_not_rounded() -> None:
     ],
 )
 def test_saturation_and_wrapping_of_sums(text: str, sums: Mapping[int, int]) -> None:
-    rules = arithmetic(number_format(text), np.array([[0.5]] * 8)).rules
+    rules = arithmetic(number_format(text).state, np.array([[0.5]] * 8)).rules
     assert {x: int(engine._bounded(np.int64(x), rules)) for x in sums} == sums
 
 
@@ -334,8 +333,8 @@ def poisson_counts(
     realization = Realization(Network((cells,), (), (drive,)), seed, 0.1)
     block = Block(0, 0, [Part("a", first, n, 0)])
     number = number_format("double")
-    state = arithmetic(number, np.empty((8, 0)))
-    tables = drive_tables(realization, number, state, [block], False, limit)
+    state = arithmetic(number.state, np.empty((8, 0)))
+    tables = drive_tables(number.on(realization), state, [block], False, limit)
     words = np.empty(2 * (engine.CHUNK // engine.GROUP + 1), np.uint64)
     counts = np.empty(engine.CHUNK, np.uint16)
     inputs = np.zeros((n_steps, 2, n - first))
@@ -429,10 +428,9 @@ def test_allocated_memory(text: str, weights: str, bytes_per_synapse: float) -> 
     delay = Distribution("uniform_int", {"low": 1.0, "high": 11.0})
     cells = Population("a", 1500, "IF_curr_exp", CELL)
     projection = Projection("p", "a", "a", "excitatory", AllToAll(), weight, delay)
-    simulation = emulator.simulation(
-        Realization(Network((cells,), (projection,)), 1, 1.0),
-        number_format(text),
-        {"threads": 1, "weights": weights, "drive_limit": 0},
+    simulation = emulator.BACKEND.simulation(
+        number_format(text).on(Realization(Network((cells,), (projection,)), 1, 1.0)),
+        emulator.EmulatorOptions(weights=weights),  # type: ignore[arg-type]
     )
     values = {"moments-2": 2, "naive-4": 4}.get(text, 1)
     rows = 1500 * (8 + 2 * (10 * values + 1))
@@ -444,10 +442,9 @@ def test_a_network_that_does_not_fit_is_refused(monkeypatch: pytest.MonkeyPatch)
     free = SimpleNamespace(available=2**20)
     monkeypatch.setattr(psutil, "virtual_memory", lambda: free)
     with pytest.raises(RequestError, match=r"need 0\.0 GiB of memory .* 0\.0 GiB free"):
-        emulator.simulation(
-            Realization(synchronous(1000), 1, 0.1),
-            number_format("double"),
-            {"threads": 1, "weights": "auto", "drive_limit": 0},
+        emulator.BACKEND.simulation(
+            number_format("double").on(Realization(synchronous(1000), 1, 0.1)),
+            emulator.EmulatorOptions(),
         )
 
 
@@ -464,10 +461,9 @@ def test_interruption_ends_at_the_next_report() -> None:
         reported.append(fraction)
         raise KeyboardInterrupt
 
-    simulation = emulator.simulation(
-        Realization(synchronous(10), 1, 0.1),
-        number_format("double"),
-        {"threads": 2, "weights": "auto", "drive_limit": 0},
+    simulation = emulator.BACKEND.simulation(
+        number_format("double").on(Realization(synchronous(10), 1, 0.1)),
+        emulator.EmulatorOptions(threads=2),
     )
     with pytest.raises(KeyboardInterrupt):
         simulation.run(10**9, interrupt)
@@ -477,10 +473,9 @@ def test_interruption_ends_at_the_next_report() -> None:
 def test_a_thread_that_fails_does_not_leave_the_others_waiting(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    simulation = emulator.simulation(
-        Realization(synchronous(10), 1, 0.1),
-        number_format("double"),
-        {"threads": 3, "weights": "auto", "drive_limit": 0},
+    simulation = emulator.BACKEND.simulation(
+        number_format("double").on(Realization(synchronous(10), 1, 0.1)),
+        emulator.EmulatorOptions(threads=3),
     )
     compiled = engine.simulate
 
@@ -501,12 +496,12 @@ from pynn_portability.backends import emulator
 from pynn_portability.model.network import Network, Population
 from pynn_portability.formats.names import number_format
 from pynn_portability.realize.realization import Realization
-print(emulator.building())
+print(emulator.BACKEND.building())
 network = Network((Population("a", 1, "SpikeSourceArray", {}, spike_times=([1.0],)),), ())
-emulator.simulation(
-    Realization(network, 1, 0.1), number_format("float32"), {"threads": 1, "weights": "auto", "drive_limit": 0}
+emulator.BACKEND.simulation(
+    number_format("float32").on(Realization(network, 1, 0.1)), emulator.EmulatorOptions()
 )
-print(emulator.building())
+print(emulator.BACKEND.building())
 """
     said = subprocess.run(
         [sys.executable, "-c", program],

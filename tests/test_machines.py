@@ -13,8 +13,20 @@ from spinnaker_reference import ask, random_realization, spynnaker
 
 from pynn_portability import backends
 from pynn_portability.errors import RequestError
-from pynn_portability.formats.arithmetic import FixedPoint, SpinnakerArithmetic
-from pynn_portability.formats.machines import SHIPPED, Machine, load_machine, shipped_machines
+from pynn_portability.formats.arithmetic import (
+    DOUBLE,
+    SINGLE,
+    FixedPoint,
+    FloatingPoint,
+    SpinnakerArithmetic,
+)
+from pynn_portability.formats.machines import (
+    SHIPPED,
+    Machine,
+    MachineWeights,
+    load_machine,
+    shipped_machines,
+)
 from pynn_portability.formats.names import number_format
 from pynn_portability.formats.number_format import NumberFormat
 from pynn_portability.formats.ring_buffers import ring_buffers
@@ -72,14 +84,20 @@ def small_network() -> Network:
 
 
 def realized(number: NumberFormat, network: Network, seed: int = 1) -> Realization:
-    return Realization(network, seed, number.timestep or 0.1, number.delay_steps)
+    return number.on(Realization(network, seed, number.timestep or 0.1)).realization
+
+
+def held_by(own: Machine, realization: Realization, label: str = "p") -> Any:
+    """What a machine does to the weights of a projection or drive."""
+    network = realization.network
+    item = next(i for i in (*network.projections, *network.drives) if i.label == label)
+    return MachineWeights(own).on(item, realization, DOUBLE.represent)
 
 
 def held(number: NumberFormat, realization: Realization, label: str) -> tuple[Synapses, Any]:
     """Synapses of a projection as drawn, and its weights as held."""
-    projection = next(p for p in realization.network.projections if p.label == label)
     synapses = Synapses.concatenate(list(realization.synapses(label)))
-    return synapses, number.discretiser(projection, realization)(synapses.weight, 0)
+    return synapses, number.on(realization).weights(label)(synapses.weight)
 
 
 # --- SpiNNaker ---
@@ -97,7 +115,7 @@ def test_weights_and_delays_are_those_read_back_from_spynnaker(tmp_path: Path):
             if label.startswith("drive"):
                 drive = realization.drive(label)
                 index = np.arange(len(drive.weight))
-                weights = number.drive_weights(label, realization)
+                weights = number.on(realization).drive(label).weight
                 ours = Synapses(index, index, weights, drive.delay)
             else:
                 drawn, weights = held(number, realization, label)
@@ -157,7 +175,7 @@ def test_largest_weight_of_a_scope_is_the_highest_level(tmp_path):
     labels = ["strong", "weak", "inhibition", "elsewhere", "drive"]
     for scope, expected in largest.items():
         own = machine(tmp_path, f'bits = 3\nscale = "largest"\nscope = "{scope}"')
-        units = [own.unit(label, realization) for label in labels]
+        units = [held_by(own, realization, label).unit for label in labels]
         assert units == pytest.approx([w / 7 for w in expected]), scope
 
 
@@ -170,8 +188,9 @@ def test_drawn_weights_set_the_scale_as_realized(tmp_path):
     for seed in (1, 2):
         realization = Realization(network, seed, 0.1)
         drawn = Synapses.concatenate(list(realization.synapses("p"))).weight
-        assert own.unit("p", realization) == drawn.max() / 31
-        weights = own.held("p", realization)(drawn, 0)
+        hold = held_by(own, realization)
+        assert hold.unit == drawn.max() / 31
+        weights = hold(drawn)
         assert weights.max() == pytest.approx(drawn.max())
         assert len(np.unique(weights)) <= 32
 
@@ -182,14 +201,14 @@ def test_projections_may_have_finer_powers_of_two(tmp_path):
     )
     own = machine(tmp_path, 'bits = 4\nscale = "largest"\nscope = "target"\nrefinement = 2')
     # 1 / 0.26 is between 2 and 4, and 1000 allows no more than 2^2
-    units = [own.unit(label, realization) for label in "abc"]
+    units = [held_by(own, realization, label).unit for label in "abc"]
     assert units == pytest.approx([1 / 15, 1 / 30, 1 / 60])
 
 
 @pytest.mark.parametrize(("largest", "unit"), [(15.0, 1.0), (15.1, 2.0), (0.9, 1 / 16)])
 def test_smallest_power_of_two_that_reaches(tmp_path, largest, unit):
     own = machine(tmp_path, 'bits = 4\nscale = "power_of_two"')
-    assert own.unit("p", of(listed("p", "AA", [largest, 0.5]))) == unit
+    assert held_by(own, of(listed("p", "AA", [largest, 0.5]))).unit == unit
 
 
 def test_two_weights_keep_mean_and_sd(tmp_path):
@@ -199,14 +218,14 @@ def test_two_weights_keep_mean_and_sd(tmp_path):
         listed("a", "AA", [-2.0, -4.0, -4.0], "inhibitory"),
         listed("b", "BA", [-2.0], "inhibitory"),
     )
-    hold = own.held("a", realization)
+    hold = held_by(own, realization, "a")
     assert hold(np.array([-9.0, -3.0, -2.9, 0.0]), 0) == pytest.approx([-4, -4, -2, -2])
-    assert own.values("a", realization) == pytest.approx([-4.0, -2.0])
+    assert hold.values == pytest.approx([-4.0, -2.0])
 
 
 def test_weights_that_are_all_zero_stay_so(tmp_path):
     own = machine(tmp_path, 'bits = 4\nscale = "largest"')
-    assert own.held("p", of(listed("p", "AA", [0.0, 0.0])))(np.zeros(2), 0).tolist() == [0, 0]
+    assert held_by(own, of(listed("p", "AA", [0.0, 0.0])))(np.zeros(2)).tolist() == [0, 0]
 
 
 # --- rounding ---
@@ -228,22 +247,23 @@ def test_rounding(tmp_path, rounding, expected):
     )
     weights = np.array([0.0, 0.5, 1.5, 2.5, 2.9, -2.5, -0.6])
     realization = of(listed("p", "AA", [1.0]))
-    assert own.held("p", realization)(weights / 8, 0) * 8 == pytest.approx(expected)
+    assert held_by(own, realization)(weights / 8) * 8 == pytest.approx(expected)
 
 
 def test_whole_levels_are_kept_whatever_the_rounding(tmp_path):
     weights = np.arange(256) * 0.1
     for rounding in ("zero", "floor", "nearest"):
         own = machine(tmp_path, f'bits = 8\nscale = "fixed"\nunit = 0.1\nrounding = "{rounding}"')
-        assert own.held("p", of(listed("p", "AA", [1.0])))(weights, 0) == pytest.approx(weights)
+        assert held_by(own, of(listed("p", "AA", [1.0])))(weights) == pytest.approx(weights)
 
 
 @pytest.mark.parametrize(("overflow", "expected"), [("clip", [15, 15, 15]), ("wrap", [15, 0, 4])])
 def test_overflow(tmp_path, overflow, expected):
     own = machine(tmp_path, f'bits = 4\nscale = "fixed"\nunit = 1.0\noverflow = "{overflow}"')
     realization = of(listed("p", "AA", [15.0, 20.0]))
-    assert own.held("p", realization)(np.array([15.0, 16.0, 20.0]), 0).tolist() == expected
-    assert own.largest("p", realization) == 15
+    hold = held_by(own, realization)
+    assert hold(np.array([15.0, 16.0, 20.0])).tolist() == expected
+    assert hold.largest() == 15
 
 
 @pytest.mark.parametrize(
@@ -253,7 +273,7 @@ def test_overflow(tmp_path, overflow, expected):
 def test_signs_on_an_inhibitory_receptor(tmp_path, sign, expected):
     own = machine(tmp_path, f'bits = 4\nscale = "fixed"\nunit = 1.0\nsign = "{sign}"')
     realization = of(listed("p", "AA", [-1.0], "inhibitory"))
-    assert own.held("p", realization)(np.array([1.0, -2.0, -3.0]), 0).tolist() == expected
+    assert held_by(own, realization)(np.array([1.0, -2.0, -3.0])).tolist() == expected
 
 
 def test_uneven_levels(tmp_path):
@@ -261,14 +281,15 @@ def test_uneven_levels(tmp_path):
     realization = of(listed("p", "AA", [1.0]))
     weights = np.array([0.0, 1.4, 1.6, 2.9, 3.1, 9.0])
     # the lowest level is not zero
-    assert own.held("p", realization)(weights, 0).tolist() == [1, 1, 2, 2, 4, 4]
-    assert own.values("p", realization).tolist() == [1, 2, 4]
+    hold = held_by(own, realization)
+    assert hold(weights).tolist() == [1, 1, 2, 2, 4, 4]
+    assert hold.values.tolist() == [1, 2, 4]
 
 
 def test_stochastic_rounding(tmp_path):
     own = machine(tmp_path, 'bits = 4\nscale = "fixed"\nunit = 1.0\nrounding = "stochastic"')
     realization = of(listed("p", "AA", [1.0]))
-    hold = own.held("p", realization)
+    hold = held_by(own, realization)
     weights = np.full(100_000, 2.3)
     rounded = hold(weights, 0)
     assert set(rounded) == {2.0, 3.0}
@@ -276,10 +297,10 @@ def test_stochastic_rounding(tmp_path):
     assert rounded.mean() == pytest.approx(2.3, abs=0.007)
     # each weight has a fate of its own, wherever a chunk begins
     np.testing.assert_array_equal(hold(weights[:500], 700), rounded[700:1200])
-    other = own.held("p", Realization(realization.network, 2, 0.1))(weights, 0)
+    other = held_by(own, Realization(realization.network, 2, 0.1))(weights)
     assert (other != rounded).any()
     assert hold(np.array([5.0, 14.999, 17.0]), 0).tolist()[::2] == [5, 15]
-    assert own.most_values() is None
+    assert hold.most_values() is None
 
 
 def test_brainscales1_has_no_zero():
@@ -305,7 +326,7 @@ def test_brainscales1_has_no_zero():
     ],
 )
 def test_delays(name, timestep, expected):
-    steps = load_machine(name).delay_steps(np.array([0.01, 0.15, 1.5, 6.2, 80.0]), timestep)
+    steps = number_format(name).delay_steps(np.array([0.01, 0.15, 1.5, 6.2, 80.0]), timestep)
     assert steps.dtype == np.int32
     assert steps.tolist() == expected
 
@@ -313,7 +334,7 @@ def test_delays(name, timestep, expected):
 @pytest.mark.parametrize("name", shipped_machines())
 @pytest.mark.parametrize("timestep", [0.1, 0.25, 1.0])
 def test_delays_never_decrease_and_take_a_step(name, timestep):
-    steps = load_machine(name).delay_steps(np.linspace(0, 40, 4001), timestep)
+    steps = number_format(name).delay_steps(np.linspace(0, 40, 4001), timestep)
     assert steps[0] >= 1
     assert (np.diff(steps) >= 0).all()
 
@@ -359,15 +380,12 @@ def test_held_weights_of_shipped_machines(name):
         assert (weights * np.sign(projection.weight.parameters["mu"]) >= 0).all()
         assert np.corrcoef(weights, drawn.weight)[0, 1] > 0.5
         assert weights.mean() == pytest.approx(drawn.weight.mean(), rel=0.25)
-        hold = number.discretiser(projection, realization)
+        hold = number.on(realization).weights(projection.label)
         parts = [hold(drawn.weight[i : i + 97], i) for i in range(0, len(drawn), 97)]
         np.testing.assert_array_equal(np.concatenate(parts), weights)
         np.testing.assert_array_equal(drawn.weight, before)
-        assert number.machine is not None
-        bound = number.machine.largest(projection.label, realization)
-        assert np.abs(weights).max() <= bound
-        book = number.code_book(projection, realization)
-        most = number.most_values(projection)
+        assert np.abs(weights).max() <= hold.largest()
+        book, most = hold.code_book(), hold.most_values()
         assert (book is None) == (most is None)
         if book is not None:
             assert len(np.unique(weights)) <= len(book.values) <= most <= 256
@@ -422,7 +440,7 @@ def _runs(simulator: Simulator, number: NumberFormat) -> None:
     """The simulator holds what the format says, and the network is active."""
     timestep = number.timestep or 0.1
     realization = realized(number, small_network())
-    simulation = simulator.backend.simulation(realization, number, simulator.options)
+    simulation = backends.build(simulator.backend, number.on(realization), simulator.options)
     for projection in realization.network.projections:
         drawn, weights = held(number, realization, projection.label)
         expected = Synapses(drawn.source, drawn.target, weights, drawn.delay).sorted()
@@ -454,8 +472,10 @@ def _runs(simulator: Simulator, number: NumberFormat) -> None:
 )
 def test_names(name, state, timestep):
     number = number_format(name)
-    assert (number.name, number.scheme, number.bins) == (name, "machine", None)
-    assert (number.state, number.timestep) == (state, timestep)
+    if isinstance(state, str):
+        state = FloatingPoint(state)
+    assert isinstance(number.weights, MachineWeights)
+    assert (number.name, number.state, number.timestep) == (name, state, timestep)
 
 
 @pytest.mark.parametrize(
@@ -493,11 +513,11 @@ def test_a_machine_of_ones_own(tmp_path):
     )
     shutil.move(tmp_path / "own.toml", tmp_path / "chips" / "own.toml")
     number = number_format("chips/own.toml", tmp_path)
-    assert (number.name, number.state, number.timestep) == ("chips/own.toml", "float64", None)
+    assert (number.name, number.state, number.timestep) == ("chips/own.toml", DOUBLE, None)
     full = number_format("chips/own.toml-full@1ms", tmp_path)
     assert (full.state.rounding, full.timestep) == ("floor", 1.0)
     assert number_format("chips/own.toml-full", tmp_path).timestep == 0.5
-    assert number_format("chips/own.toml/float32", tmp_path).state == "float32"
+    assert number_format("chips/own.toml/float32", tmp_path).state == SINGLE
     _, weights = held(number, of(listed("p", "AA", [3.0, 1.2])), "p")
     assert weights.tolist() == [3.0, 1.0]
 

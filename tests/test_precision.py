@@ -10,11 +10,17 @@ import pytest
 from scipy import stats
 
 from pynn_portability.errors import RequestError
-from pynn_portability.formats.arithmetic import FixedPoint
+from pynn_portability.formats.arithmetic import FixedPoint, FloatingPoint
 from pynn_portability.formats.names import number_format
-from pynn_portability.formats.number_format import NumberFormat, Weights
-from pynn_portability.formats.schemes import MAX_BINS, first_root, half_width, sd_ratio
-from pynn_portability.formats.weights import CodeBook
+from pynn_portability.formats.number_format import FloatArray, NumberFormat
+from pynn_portability.formats.schemes import (
+    MAX_BINS,
+    BinnedWeights,
+    first_root,
+    half_width,
+    sd_ratio,
+)
+from pynn_portability.formats.weights import CodeBook, ExactWeights
 from pynn_portability.model.connectivity import AllToAll, FromList
 from pynn_portability.model.network import Distribution, Network, Population, Projection, Value
 from pynn_portability.realize.distributions import mean_and_sd, quantile
@@ -52,13 +58,12 @@ def realized(described: Projection) -> Realization:
     return Realization(Network(cells, (described,)), 1, 0.1)
 
 
-def discretiser(number: NumberFormat, described: Projection) -> Callable[[Weights], Weights]:
-    discretise = number.discretiser(described, realized(described))
-    return lambda weights: discretise(weights, 0)
+def discretiser(number: NumberFormat, described: Projection) -> Callable[[FloatArray], FloatArray]:
+    return number.on(realized(described)).weights(described.label)
 
 
 def code_book(number: NumberFormat, described: Projection) -> CodeBook | None:
-    return number.code_book(described, realized(described))
+    return number.on(realized(described)).weights(described.label).code_book()
 
 
 def sample(mean: float, sd: float, n: int = 400_000, seed: int = 7) -> np.ndarray:
@@ -110,15 +115,15 @@ def test_moments_sd_ratio_is_one(bins):
     ],
 )
 def test_two_bin_values_of_the_microcircuit(name, distribution, expected):
-    assert number_format(name).values(*distribution) == pytest.approx(expected, abs=0.05)
+    assert number_format(name).weights.values(*distribution) == pytest.approx(expected, abs=0.05)
 
 
 def test_three_and_four_moment_bins_of_a_standard_normal():
     # shifted by 100, because Dale's rule would act on values around 0
-    assert number_format("moments-3").values(100, 1) - 100 == pytest.approx(
+    assert number_format("moments-3").weights.values(100, 1) - 100 == pytest.approx(
         (-1.47133, 0, 1.47133), abs=1e-5
     )
-    assert number_format("moments-4").values(100, 1) - 100 == pytest.approx(
+    assert number_format("moments-4").weights.values(100, 1) - 100 == pytest.approx(
         (-1.74344, -0.58115, 0.58115, 1.74344), abs=1e-5
     )
 
@@ -127,7 +132,7 @@ def test_three_moment_bins_are_taken_with_their_probabilities():
     weights = sample(100.0, 1.0)
     held = discretiser(number_format("moments-3"), projection(normal(100.0, 1.0)))(weights)
     values, counts = np.unique(held, return_counts=True)
-    np.testing.assert_array_equal(values, number_format("moments-3").values(100.0, 1.0))
+    np.testing.assert_array_equal(values, number_format("moments-3").weights.values(100.0, 1.0))
     # standard error of a fraction of 400,000: below 0.0008
     assert counts / weights.size == pytest.approx((0.23097, 0.53806, 0.23097), abs=0.004)
 
@@ -136,7 +141,7 @@ def test_three_moment_bins_are_taken_with_their_probabilities():
 def test_tie_goes_to_the_larger_value(distribution):
     mean, sd = distribution
     discretise = discretiser(number_format("moments-2"), projection(normal(mean, sd)))
-    smaller, larger = number_format("moments-2").values(mean, sd)
+    smaller, larger = number_format("moments-2").weights.values(mean, sd)
     below = np.nextafter(mean, -np.inf)
     assert discretise(np.array([mean, below])).tolist() == [larger, smaller]
 
@@ -153,7 +158,7 @@ def test_weights_on_and_next_to_every_inner_edge(scheme, bins, distribution):
     )
     number = number_format(f"{scheme}-{bins}")
     # a search in the sorted edges knows nothing of divisions
-    expected = number.values(mean, sd)[np.searchsorted(edges, weights, side="right")]
+    expected = number.weights.values(mean, sd)[np.searchsorted(edges, weights, side="right")]
     np.testing.assert_array_equal(
         discretiser(number, projection(normal(mean, sd)))(weights), expected
     )
@@ -161,7 +166,7 @@ def test_weights_on_and_next_to_every_inner_edge(scheme, bins, distribution):
 
 def test_every_weight_gets_the_nearest_value():
     for name in ("naive-5", "moments-8"):
-        values = number_format(name).values(*EXCITATORY)
+        values = number_format(name).weights.values(*EXCITATORY)
         weights = sample(*EXCITATORY, n=2000)
         held = discretiser(number_format(name), projection(normal(*EXCITATORY)))(weights)
         nearest = np.abs(weights[:, None] - values).min(axis=1)
@@ -170,7 +175,7 @@ def test_every_weight_gets_the_nearest_value():
 
 def test_weights_outside_the_interval_get_the_outer_values():
     number = number_format("moments-4")
-    values = number.values(*INHIBITORY)
+    values = number.weights.values(*INHIBITORY)
     held = discretiser(number, projection(normal(*INHIBITORY)))(np.array([-1e9, -1e3, 0.0, 1e9]))
     assert held.tolist() == [values[0], values[0], values[-1], values[-1]]
 
@@ -184,7 +189,7 @@ def test_dale_sets_values_of_the_wrong_sign_to_zero(sign):
     )
     held = discretise(sign * np.array([-3.5, -1.2, 1.0, 2.9, 5.5]))
     assert held.tolist() == [0, 0, sign * 1.0, sign * 3.0, sign * 5.0]
-    values = number_format("naive-5").values(sign * 1.0, 1.0)
+    values = number_format("naive-5").weights.values(sign * 1.0, 1.0)
     assert sorted(np.abs(values)) == [0, 0, 1, 3, 5]
 
 
@@ -201,7 +206,7 @@ def test_positive_weights_on_an_inhibitory_receptor_stay_positive():
 def test_at_most_n_distinct_values(scheme, bins):
     number = number_format(f"{scheme}-{bins}")
     held = discretiser(number, projection(normal(*INHIBITORY)))(sample(*INHIBITORY))
-    assert set(held) <= set(number.values(*INHIBITORY))
+    assert set(held) <= set(number.weights.values(*INHIBITORY))
     assert len(set(held)) <= bins
 
 
@@ -294,7 +299,10 @@ def test_the_argument_is_not_modified():
 )
 def test_names(name, scheme, bins, state):
     number = number_format(name)
-    assert (number.name, number.scheme, number.bins, number.state) == (name, scheme, bins, state)
+    weights = BinnedWeights(scheme, bins) if bins else ExactWeights()
+    if isinstance(state, str):
+        state = FloatingPoint(state)
+    assert number == NumberFormat(name, weights, state)
 
 
 @pytest.mark.parametrize(

@@ -29,6 +29,7 @@ from pynn_portability.formats.names import number_format
 from pynn_portability.model.cells import Receptor
 from pynn_portability.model.connectivity import (
     AllToAll,
+    ConnectionRule,
     FixedProbability,
     FixedTotalNumber,
     FromList,
@@ -37,14 +38,14 @@ from pynn_portability.model.network import Distribution, Network, Projection, Va
 from pynn_portability.realize.realization import Realization, Synapses
 from pynn_portability.spinnaker import deployment, findings
 
-DEFAULTS = {name: option.default for name, option in spinnaker.OPTIONS.items()}
+DEFAULTS = spinnaker.SpinnakerOptions()
 OWN_FORMAT = number_format("spinnaker-full")
 
 
 @pytest.fixture(scope="module")
 def virtual(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """sPyNNaker in this process, with a home folder of its own and a virtual board."""
-    if reason := spinnaker.available():
+    if reason := spinnaker.BACKEND.available():
         pytest.skip(reason)
     kept = dict(os.environ)
     level, handlers = logging.getLogger().level, list(logging.getLogger().handlers)
@@ -61,14 +62,14 @@ def virtual(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 
 def realized(network: Network, timestep: float = 0.1, seed: int = 1) -> Realization:
-    return Realization(network, seed, timestep, OWN_FORMAT.delay_steps)
+    return OWN_FORMAT.on(Realization(network, seed, timestep)).realization
 
 
 def sheet(network: Network, timestep: float = 0.1, **options: Any) -> dict[str, Any]:
     """The deployment sheet without the subprocess."""
-    chosen = DEFAULTS | options
+    chosen = spinnaker.SpinnakerOptions(**options)
     facts = deployment.measure(realized(network, timestep), 1000, chosen)
-    made = {"timestep": timestep, "options": chosen, **facts}
+    made = {"timestep": timestep, "options": chosen.model_dump(), **facts}
     made = json.loads(json.dumps(made, allow_nan=False))
     return made | {"findings": findings.findings(network, made)}
 
@@ -102,7 +103,9 @@ def listed(
     return Projection(label, *ends, receptor, pairs, weight, delay)
 
 
-def drawn(connector: ConnectionRule, weight: Value = 0.1, delay: Value = 1.0, size: int = 40) -> Network:
+def drawn(
+    connector: ConnectionRule, weight: Value = 0.1, delay: Value = 1.0, size: int = 40
+) -> Network:
     """Two populations, connected by a connector that cores know."""
     return Network(
         (cells("a", size), cells("b", size)),
@@ -141,7 +144,7 @@ def test_synapses_are_held_as_whole_steps(virtual: None, timestep: float, seed: 
         for name in ("source", "target", "weight", "delay"):
             assert np.array_equal(getattr(held, name), getattr(expected, name)), (p.label, name)
         # and what the number format predicts without sPyNNaker
-        predicted = OWN_FORMAT.discretiser(p, realization)(given.weight, 0)
+        predicted = OWN_FORMAT.on(realization).weights(p.label)(given.weight)
         assert np.array_equal(np.sort(predicted), np.sort(held.weight))
         assert (held.weight < 0).any() == (p.receptor == "inhibitory")
 
@@ -501,7 +504,7 @@ def command(*arguments: str, cwd: Path, home: Path) -> subprocess.CompletedProce
 
 
 def test_map_leaves_home_and_working_directory_alone(tmp_path: Path, home: Path) -> None:
-    if reason := spinnaker.available():
+    if reason := spinnaker.BACKEND.available():
         pytest.skip(reason)
     work = tmp_path / "work"
     work.mkdir()
@@ -543,7 +546,7 @@ def test_map_leaves_home_and_working_directory_alone(tmp_path: Path, home: Path)
     ],
 )
 def test_map_refuses_in_one_sentence(tmp_path: Path, home: Path, model: str, sentence: str) -> None:
-    if reason := spinnaker.available():
+    if reason := spinnaker.BACKEND.available():
         pytest.skip(reason)
     (tmp_path / "model.py").write_text(model)
     (tmp_path / "study.toml").write_text(STUDY)
@@ -560,7 +563,7 @@ def test_map_refuses_in_one_sentence(tmp_path: Path, home: Path, model: str, sen
 @pytest.fixture
 def board(virtual: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """A configuration that names a board, while sPyNNaker itself goes on with the virtual one."""
-    monkeypatch.setattr(spinnaker, "skipped", lambda options: None)
+    monkeypatch.setattr(spinnaker.SpinnakerBackend, "skipped", lambda self, options: None)
 
 
 def small() -> Network:
@@ -574,7 +577,7 @@ def test_spikes_of_a_board_get_the_label_of_the_end_of_their_step(
     board: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Invented spikes in place of a board's."""
-    simulation = spinnaker.simulation(realized(small()), OWN_FORMAT, DEFAULTS)
+    simulation = spinnaker.BACKEND.simulation(OWN_FORMAT.on(realized(small())), DEFAULTS)
 
     block = neo.Block()
     block.segments.append(neo.Segment())
@@ -596,7 +599,7 @@ def test_spikes_of_a_board_get_the_label_of_the_end_of_their_step(
 def test_a_board_that_holds_too_few_synapses_is_an_error(
     board: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    simulation = spinnaker.simulation(realized(small()), OWN_FORMAT, DEFAULTS)
+    simulation = spinnaker.BACKEND.simulation(OWN_FORMAT.on(realized(small())), DEFAULTS)
     whole = spinnaker.BoardSimulation.connections
 
     def fewer(self: Any, projection: str) -> Synapses:
@@ -612,19 +615,21 @@ def test_two_delay_stages_are_refused_on_a_board(board: None) -> None:
     projection = listed("p", ("a", "a"), (400, 400), 2000, 0.05, delays(2000, 12.0))
     network = Network((cells("a", 400),), (projection,))
     with pytest.raises(RequestError, match=r"projection 'p': .* loses or misplaces synapses"):
-        spinnaker.simulation(realized(network), OWN_FORMAT, DEFAULTS)
-    spinnaker.simulation(realized(network), OWN_FORMAT, DEFAULTS | {"neurons_per_core": 64})
+        spinnaker.BACKEND.simulation(OWN_FORMAT.on(realized(network)), DEFAULTS)
+    spinnaker.BACKEND.simulation(
+        OWN_FORMAT.on(realized(network)), spinnaker.SpinnakerOptions(neurons_per_core=64)
+    )
 
 
 def test_an_unreachable_board_is_one_sentence(tmp_path: Path, home: Path) -> None:
     """192.0.2.1 is an address that nobody has (RFC 5737)."""
-    if reason := spinnaker.available():
+    if reason := spinnaker.BACKEND.available():
         pytest.skip(reason)
     code = (
         "import sys; sys.path.insert(0, sys.argv[1])\n"
         "from test_spinnaker import DEFAULTS, OWN_FORMAT, realized, small, spinnaker\n"
         "try:\n"
-        "    simulation = spinnaker.simulation(realized(small()), OWN_FORMAT, DEFAULTS)\n"
+        "    simulation = spinnaker.BACKEND.simulation(OWN_FORMAT.on(realized(small())), DEFAULTS)\n"
         "    simulation.run(10, lambda fraction: None)\n"
         "except Exception as error:\n"
         "    print(type(error).__name__, error)\n"
@@ -642,6 +647,6 @@ def test_an_unreachable_board_is_one_sentence(tmp_path: Path, home: Path) -> Non
 
 
 def test_other_number_formats_are_refused() -> None:
-    (problem,) = backends.load("spinnaker").check(small(), number_format("double"), 0.1)
+    (problem,) = backends.refusals(spinnaker.BACKEND, small(), number_format("double"), 0.1)
     assert "allowed is 'spinnaker-full'" in problem
-    assert backends.load("spinnaker").check(small(), OWN_FORMAT, 0.1) == []
+    assert backends.refusals(spinnaker.BACKEND, small(), OWN_FORMAT, 0.1) == []

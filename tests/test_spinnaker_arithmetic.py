@@ -19,16 +19,18 @@ from spinnaker_core import (
     Core,
 )
 
+from pynn_portability import backends
 from pynn_portability.backends import emulator
-from pynn_portability.backends.emulator import EmulatorSimulation, engine, spinnaker
+from pynn_portability.backends.emulator import EmulatorSimulation, engine
 from pynn_portability.backends.emulator.drive import drive_tables
-from pynn_portability.backends.emulator.spinnaker import CONSTANTS, Cores, encode
+from pynn_portability.backends.emulator.spinnaker import Cores
 from pynn_portability.backends.emulator.synapses import Block, Part
 from pynn_portability.errors import RequestError
-from pynn_portability.formats import machines, ring_buffers
+from pynn_portability.formats import machines, ring_buffers, spinnaker
 from pynn_portability.formats.names import number_format
 from pynn_portability.formats.number_format import NumberFormat
 from pynn_portability.formats.ring_buffers import Key, RingBuffer
+from pynn_portability.formats.spinnaker import CONSTANTS, encode
 from pynn_portability.model.cells import Receptor
 from pynn_portability.model.connectivity import FromList, OneToOne
 from pynn_portability.model.network import Network, PoissonDrive, Population, Projection, Value
@@ -55,17 +57,19 @@ def full(substeps: int = 1) -> NumberFormat:
 
 
 def realize(network: Network, timestep: float, seed: int = 1) -> Realization:
-    return Realization(network, seed, timestep, full().delay_steps)
+    return full().on(Realization(network, seed, timestep)).realization
 
 
 def simulation(
     network: Network, timestep: float, substeps: int = 1, threads: int = 1
 ) -> EmulatorSimulation:
-    return emulator.simulation(
-        realize(network, timestep),
-        full(substeps),
-        {"threads": threads, "weights": "auto", "drive_limit": 0},
+    built = backends.build(
+        emulator.BACKEND,
+        full(substeps).on(realize(network, timestep)),
+        emulator.EmulatorOptions(threads=threads),
     )
+    assert isinstance(built, EmulatorSimulation)
+    return built
 
 
 def set_shifts(monkeypatch: pytest.MonkeyPatch, shifts: Sequence[int]) -> None:
@@ -168,7 +172,7 @@ def test_parameters_that_the_machine_fails_on(change: Mapping[str, float], messa
     network = Network((Population("a", 2, "IF_curr_exp", CELL | change),), ())
     with pytest.raises(RequestError, match=message):
         simulation(network, 0.1)
-    (problem,) = emulator.check(network, full(), 0.1)
+    (problem,) = emulator.BACKEND.check(network, full(), 0.1)
     assert "\n" not in problem
 
 
@@ -715,8 +719,8 @@ def test_weights_are_held_in_16_bits(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_other_weights_are_refused() -> None:
     with pytest.raises(RequestError, match=r"weights = 'float32' .* 'spinnaker-full'; .* 'auto'"):
-        emulator.simulation(
-            realize(kicked(), 0.1), full(), {"threads": 1, "weights": "float32", "drive_limit": 0}
+        emulator.BACKEND.simulation(
+            full().on(realize(kicked(), 0.1)), emulator.EmulatorOptions(weights="float32")
         )
 
 
@@ -729,7 +733,7 @@ def counts_per_step(rate: float, timestep: float, n: int, n_steps: int) -> NDArr
     drive = PoissonDrive("d", "a", "excitatory", rate, 0.5, timestep)
     realization = realize(Network((cells,), (), (drive,)), timestep)
     cores = Cores(1, {("a", "excitatory"): 0})
-    tables = drive_tables(realization, full(), cores, [Block(0, 0, [Part("a", 0, n, 0)])], False)
+    tables = drive_tables(full().on(realization), cores, [Block(0, 0, [Part("a", 0, n, 0)])], False)
     words = np.empty(2 * (engine.CHUNK // engine.GROUP + 1), np.uint64)
     counts = np.empty(engine.CHUNK, np.uint16)
     inputs = np.zeros((n_steps, 2, n), np.int64)
@@ -802,10 +806,10 @@ def test_rates_that_the_machine_cannot_hold(what: str) -> None:
         given = {"rate": np.array([10.0, rate]), "start": 0.0, "duration": 100.0}
         return Network((cells, Population("d", 2, "SpikeSourcePoisson", given)), ())
 
-    (problem,) = emulator.check(network(70_000.0), full(), 0.1)
+    (problem,) = emulator.BACKEND.check(network(70_000.0), full(), 0.1)
     assert problem.startswith(f"{what} 'd': a rate of 70000 Hz is not allowed")
     assert problem.endswith("below 65536 Hz")
     with pytest.raises(RequestError, match="a rate of 70000 Hz"):
         simulation(network(70_000.0), 0.1)
-    assert emulator.check(network(65_535.9), full(), 0.1) == []
-    assert emulator.check(network(70_000.0), number_format("double"), 0.1) == []
+    assert emulator.BACKEND.check(network(65_535.9), full(), 0.1) == []
+    assert emulator.BACKEND.check(network(70_000.0), number_format("double"), 0.1) == []

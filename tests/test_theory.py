@@ -17,6 +17,7 @@ from pynn_portability.errors import RequestError
 from pynn_portability.formats.names import number_format
 from pynn_portability.model.connectivity import (
     AllToAll,
+    ConnectionRule,
     FixedNumberPost,
     FixedNumberPre,
     FixedProbability,
@@ -41,7 +42,6 @@ from pynn_portability.predict.mean_field import (
     Rates,
     epsilon,
     epsilon_from_symbols,
-    indegrees,
     input_moments,
     interval_variation,
     measured_rates,
@@ -150,7 +150,7 @@ def test_table_has_one_and_two_bins_only():
 def test_errors_of_a_projection_are_those_of_the_table(connector, k, bins, n, mean):
     network = pair(connector, normal(mean, 0.1 * abs(mean)))
     rates = {"a": Rates(5.0, n * 25.0)}
-    errors = projection_epsilons(realized(network), number_format(f"moments-{bins}"), rates)["p"]
+    errors = projection_epsilons(number_format(f"moments-{bins}").on(realized(network)), rates)["p"]
     assert errors == pytest.approx(epsilon_from_symbols(bins, 0.01, n, k), rel=1e-6, abs=1e-9)
 
 
@@ -161,7 +161,7 @@ def test_errors_of_two_naive_bins():
     ):
         network = pair(connector, normal(0.0878, 0.00878), sizes=(400, 10**6))
         errors = projection_epsilons(
-            realized(network), number_format("naive-2"), {"a": Rates(1.0, 0.005)}
+            number_format("naive-2").on(realized(network)), {"a": Rates(1.0, 0.005)}
         )["p"]
         assert errors.mu == 0
         assert errors.sigma2 == pytest.approx(0.0494, abs=5e-5)
@@ -175,7 +175,7 @@ def test_a_format_that_leaves_nothing_of_a_measure():
 
 def test_projections_from_populations_without_rates_have_no_errors():
     assert not projection_epsilons(
-        realized(pair(AllToAll(), normal(1.0, 0.1))), number_format("naive-1"), {}
+        number_format("naive-1").on(realized(pair(AllToAll(), normal(1.0, 0.1)))), {}
     )
 
 
@@ -195,12 +195,8 @@ def test_moments_of_the_input_against_drawn_neurons(bins, scatter):
     rng = np.random.default_rng(7)
     size, mean, tau = 8000, 60.0, 0.5
     counts = rng.poisson(mean, size) if scatter else np.full(size, int(mean))
-    projection = pair(AllToAll(), normal(0.2, 0.06)).projections[0]
-    _, held, p = weight_pairs(
-        projection,
-        number_format(f"moments-{bins}" if bins else "double"),
-        realized(pair(AllToAll(), normal(0.2, 0.06))),
-    )
+    number = number_format(f"moments-{bins}" if bins else "double")
+    _, held, p = weight_pairs(number.on(realized(pair(AllToAll(), normal(0.2, 0.06)))), "p")
     weights = rng.normal(0.2, 0.06, counts.sum())
     if bins == 1:
         weights[:] = 0.2
@@ -261,8 +257,7 @@ def test_neurons_with_many_inputs_share_their_sources():
 )
 def test_indegrees_are_those_of_realizations(connector, same):
     network = pair(connector, sizes=(400, 300), same=same)
-    sizes = [network.population(name).size for name in (network.projections[0].source, "b")]
-    found = indegrees(network.projections[0], *sizes)
+    found = connector.indegrees(network.ends(network.projections[0]))
     means, variances = [], []
     for seed in range(40):
         counts = np.zeros(300)
@@ -292,10 +287,11 @@ def test_moments_of_weights_are_those_of_realizations(weight, text):
     network = pair(FixedTotalNumber(200_000), weight)
     realization = realized(network)
     chosen = number_format(text)
-    drawn, held, p = weight_pairs(network.projections[0], chosen, realization)
+    bound = chosen.on(realization)
+    drawn, held, p = weight_pairs(bound, "p")
     assert p.sum() == pytest.approx(1)
     weights = realization.synapse_range("p", 0, 200_000).weight
-    discretised = chosen.discretiser(network.projections[0], realization)(weights, 0)
+    discretised = bound.weights("p")(weights)
     for a, b in ((1, 0), (2, 0), (4, 0), (0, 1), (0, 2), (0, 4), (1, 1), (1, 2), (2, 2)):
         values = weights**a * discretised**b
         error = values.std() / np.sqrt(values.size)
@@ -306,9 +302,7 @@ def test_moments_of_explicit_weights():
     weights = np.array([0.1, 0.2, 0.2, 0.5])
     connector = FromList(np.arange(4), np.arange(4))
     network = pair(connector, weights)
-    drawn, held, p = weight_pairs(
-        network.projections[0], number_format("naive-1"), realized(network)
-    )
+    drawn, held, p = weight_pairs(number_format("naive-1").on(realized(network)), "p")
     assert drawn.tolist() == weights.tolist()
     assert held == pytest.approx(0.25)
     assert p.tolist() == [0.25] * 4
@@ -424,8 +418,7 @@ def test_rates_cause_themselves():
     for p in network.projections:
         if p.target != target:
             continue
-        n = network.population(p.source).size
-        indegree = indegrees(p, n, network.population(target).size)
+        indegree = p.connector.indegrees(network.ends(p))
         counts = rng.binomial(round(indegree.mean / (1 - 0.999)), 1 - 0.999, size)
         weights = p.weight.parameters  # type: ignore[union-attr]
         rates = rng.choice(activity[p.source].rates[:, 0], counts.sum())
