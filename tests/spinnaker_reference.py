@@ -240,7 +240,7 @@ def lower(sim: Any, realization: Realization) -> tuple[dict[str, Any], dict[str,
         return number_format("spinnaker").delay_steps(milliseconds, timestep)
 
     # sPyNNaker is to round the delays, so it gets them as they were drawn
-    drawn = Realization(realization.network, realization.seed, realization.timestep, noted)
+    drawn = realization.with_delays(noted)
     for p in realization.network.populations:
         if p.cell_type == "SpikeSourceArray":
             cells = sim.SpikeSourceArray(spike_times=[t.tolist() for t in p.spike_times])

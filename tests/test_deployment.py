@@ -244,7 +244,7 @@ def test_drives_with_short_delays_are_told() -> None:
     [
         (network(), 0.0123, "whole microseconds"),
         (network(), 0.0001, "whole microseconds"),
-        (Network((cells("c", 2, "IF_cond_exp"),), ()), 0.1, "population 'c': IF_cond_exp"),
+        (Network((cells("c", 2, "IF_cond_exp"),), ()), 0.1, "population 'c': SpiNNaker has no IF_cond_exp"),
         (network(tau_m=1e5), 0.1, "tau_m = 100000 is not allowed"),
         (
             Network(network().populations, (), (drive("d", "a", 70000.0, 0.1),)),

@@ -23,8 +23,8 @@ from pynn_portability.model.network import (
     Projection,
 )
 from pynn_portability.realize.distributions import quantile
-from pynn_portability.realize.realization import Realization, Synapses, _uniform, to_steps
-from pynn_portability.realize.streams import Levels, Stream, philox
+from pynn_portability.realize.realization import Realization, Synapses, to_steps
+from pynn_portability.realize.streams import Levels, Stream, _uniform, philox
 
 WEIGHT = Distribution("normal", {"mu": 0.0878, "sigma": 0.00878})
 DELAY = Distribution("normal_clipped", {"mu": 1.5, "sigma": 0.75, "low": 0.05, "high": np.inf})

@@ -181,11 +181,12 @@ def test_neurons_and_sources_have_their_own_values(virtual: None) -> None:
     assert list(neurons.initial_values["v"]) == [-70.0, -60.5, -55.25]
     ticks = given.populations["s"]._vertex.send_buffer_times
     assert [np.asarray(t).tolist() for t in ticks] == [[3, 7, 57], []]
-    poisson = given.projections["d"]._synapse_information.pre_population
+    poisson = given.drives["d"]._synapse_information.pre_population
     for name, values in {"rate": [100, 200, 300], "start": [5] * 3, "duration": [10] * 3}.items():
         assert [v.tolist() for v in poisson.get(name)] == [[v] for v in values]
     mapped = spinnaker.DryRun(realized(network), DEFAULTS)
-    assert mapped.read("d").source.tolist() == [0, 1, 2] == mapped.read("d").target.tolist()
+    held = mapped.read_drive("d")
+    assert held.source.tolist() == [0, 1, 2] == held.target.tolist()
     assert "SpikeSourceArray has no spike times" in mapped.warnings
 
 
@@ -542,7 +543,7 @@ def test_map_leaves_home_and_working_directory_alone(tmp_path: Path, home: Path)
     ("model", "sentence"),
     [
         (MODEL.replace("delay=1.0", "delay=400.0"), "a delay of 400 ms is longer than SpiNNaker's"),
-        (MODEL.replace("IF_curr_exp", "IF_cond_exp"), "IF_cond_exp is not supported on SpiNNaker"),
+        (MODEL.replace("IF_curr_exp", "IF_cond_exp"), "SpiNNaker has no IF_cond_exp"),
     ],
 )
 def test_map_refuses_in_one_sentence(tmp_path: Path, home: Path, model: str, sentence: str) -> None:

@@ -63,7 +63,7 @@ def test_expands_into_runs_in_order(study_file: Path) -> None:
     assert study.runs()[0] == Run("reference", "nest", "double", 3)
     assert {r.role for r in study.runs()[2:]} == {"candidate"}
     assert study.backend_names() == ("nest", "brian2")
-    assert study.options("nest")["threads"] == 2
+    assert study.options("nest").model_dump() == {"threads": 2}
     assert study.model.parameters == {"n": 5}
     assert study.build.__name__ == "build"
 
@@ -75,7 +75,8 @@ def test_emulator_with_weights_and_state(study_file: Path) -> None:
     study_file.write_text(text.replace("threads = 2", 'threads = 2\nweights = "int16"'))
     study = load_study(study_file)
     assert [r.format for r in study.runs() if r.backend == "emulator" and r.seed == 1] == formats
-    assert study.options("emulator") == {"threads": 2, "weights": "int16", "drive_limit": 0}
+    options = study.options("emulator").model_dump()
+    assert options == {"threads": 2, "weights": "int16", "drive_limit": 0}
 
 
 def steps(study: Study) -> int:
@@ -90,7 +91,7 @@ def test_defaults(study_file: Path) -> None:
     assert study.simulation.timestep == 0.1
     assert steps(study) == 12000
     assert [r.role for r in study.runs()] == ["reference", "reference"]
-    assert study.options("nest")["threads"] == 1
+    assert study.options("nest").model_dump()["threads"] == 1
 
 
 def test_whole_numbers_are_numbers(study_file: Path) -> None:
