@@ -749,7 +749,10 @@ def test_progress_and_options() -> None:
 
 
 def test_nothing_is_imported_for_help() -> None:
-    code = "import sys\nfrom portability import cli\nassert 'pynn_portability.probe.conformance' not in sys.modules"
+    code = (
+        "import sys\nfrom pynn_portability import cli\n"
+        "assert 'pynn_portability.probe.conformance' not in sys.modules"
+    )
     subprocess.run(
         [sys.executable, "-c", code], check=True, cwd=Path(__file__).parent, env={**os.environ}
     )

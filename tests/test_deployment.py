@@ -15,6 +15,7 @@ import pytest
 from compliance import cells, connection, drive, sources
 from report_example import example
 
+from pynn_portability import backends
 from pynn_portability.backends import spinnaker
 from pynn_portability.errors import RequestError
 from pynn_portability.formats.names import number_format
@@ -25,7 +26,7 @@ from pynn_portability.reports import write_report
 from pynn_portability.results import assembling as results
 from pynn_portability.run.study import load_study
 from pynn_portability.spinnaker import deployment
-from pynn_portability.spinnaker.findings import delay_steps_on_chip
+from pynn_portability.spinnaker.findings import FORMAT, delay_steps_on_chip
 from pynn_portability.spinnaker.findings import findings as listed_findings
 
 DEFAULTS = spinnaker.SpinnakerOptions()
@@ -244,7 +245,11 @@ def test_drives_with_short_delays_are_told() -> None:
     [
         (network(), 0.0123, "whole microseconds"),
         (network(), 0.0001, "whole microseconds"),
-        (Network((cells("c", 2, "IF_cond_exp"),), ()), 0.1, "population 'c': SpiNNaker has no IF_cond_exp"),
+        (
+            Network((cells("c", 2, "IF_cond_exp"),), ()),
+            0.1,
+            "population 'c': SpiNNaker has no IF_cond_exp",
+        ),
         (network(tau_m=1e5), 0.1, "tau_m = 100000 is not allowed"),
         (
             Network(network().populations, (), (drive("d", "a", 70000.0, 0.1),)),
@@ -266,9 +271,9 @@ def test_drives_with_short_delays_are_told() -> None:
     ],
 )
 def test_what_cannot_be_mapped(net: Network, timestep: float, sentence: str) -> None:
-    (problem,) = spinnaker.unmappable(net, timestep)
+    (problem,) = backends.refusals(spinnaker.BACKEND, net, FORMAT, timestep)
     assert sentence in problem
-    assert spinnaker.unmappable(network(), 0.1) == []
+    assert backends.refusals(spinnaker.BACKEND, network(), FORMAT, 0.1) == []
 
 
 def test_slots_of_delays() -> None:
