@@ -7,10 +7,11 @@ If a statistic of the reference cannot be told from that of its null model (see
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from pynn_portability.judge.ensemble import Ensemble, Excerpt, Recording
 from pynn_portability.judge.statistics import CORRELATION_NEURONS, Sample, Statistics
 from pynn_portability.judge.verdict import Baseline, Score, judge
 
@@ -32,17 +33,50 @@ def fractions(duration: float) -> list[float]:
 
 @dataclass(frozen=True)
 class Evidence:
-    """Samples by which a study's data are judged, beside those of the whole runs.
+    """Ensembles of excerpts of the same runs, by which it is seen what their data can show.
 
-    ``parts`` and ``noise`` are by combination (backend, format), then by the fraction of the runs
-    that is used, then by seed: first parts of the runs, the whole included; and the null model of the
-    reference and of candidates whose weights have a single value. ``last`` is the last quarter of the
-    reference's runs, by seed.
+    ``parts`` and ``noise`` are by the fraction of the runs that is used, from their beginning: the runs
+    as they are, the whole (1.0) included, and their null model, which may be empty. ``last`` is the last
+    quarter of the runs, if it was asked for and the runs are long enough.
     """
 
-    parts: dict[tuple[str, str], dict[float, dict[int, Statistics]]] = field(default_factory=dict)
-    noise: dict[tuple[str, str], dict[float, dict[int, Statistics]]] = field(default_factory=dict)
-    last: dict[int, Statistics] = field(default_factory=dict)
+    parts: Mapping[float, Ensemble]
+    noise: Mapping[float, Ensemble]
+    last: Ensemble | None = None
+
+    @property
+    def whole(self) -> Ensemble:
+        """The ensemble of the whole runs."""
+        return self.parts[1.0]
+
+
+def gather(
+    label: str,
+    recordings: Mapping[int, Recording],
+    warmup: float,
+    duration: float,
+    noise: bool = False,
+    last: bool = False,
+) -> Evidence:
+    """The excerpts of an ensemble of runs (by seed) of ``duration`` ms after ``warmup`` ms."""
+
+    def ensemble(begin: float, end: float, null: bool = False) -> Ensemble:
+        return Ensemble(
+            label,
+            {
+                seed: recording.statistics(Excerpt(warmup, begin, end, seed if null else None))
+                for seed, recording in recordings.items()
+            },
+        )
+
+    shorter = fractions(duration)
+    return Evidence(
+        {fraction: ensemble(0.0, fraction) for fraction in (*shorter, 1.0)},
+        {fraction: ensemble(0.0, fraction, True) for fraction in {*shorter[:1], 1.0}}
+        if noise and recordings
+        else {},
+        ensemble(1.0 - QUARTER, 1.0) if last and recordings and QUARTER in shorter else None,
+    )
 
 
 def sparse_neurons(sample: Statistics, duration: float) -> dict[str, tuple[int, int]]:
@@ -54,12 +88,12 @@ def sparse_neurons(sample: Statistics, duration: float) -> dict[str, tuple[int, 
     return {p: (int((n == 0).sum()), int((n == 1).sum())) for p, n in counts.items()}
 
 
-def population_warnings(sizes: Mapping[str, int], reference: Mapping[int, Statistics]) -> list[str]:
+def population_warnings(sizes: Mapping[str, int], reference: Ensemble) -> list[str]:
     """A sentence each on populations (label and size) of few neurons, and on silent ones.
 
-    ``reference`` holds its runs by seed; without any there is nothing to say.
+    Without any run of the reference there is nothing to say.
     """
-    if not reference:
+    if not reference.runs:
         return []
     sentences = []
     small = [f"{label} ({n})" for label, n in sizes.items() if n < CORRELATION_NEURONS]
@@ -71,7 +105,7 @@ def population_warnings(sizes: Mapping[str, int], reference: Mapping[int, Statis
     silent = [
         label
         for label in sizes
-        if not any(sample[label]["rate"].any() for sample in reference.values())
+        if not any(sample[label]["rate"].any() for sample in reference.runs.values())
     ]
     if silent:
         sentences.append(
@@ -83,13 +117,11 @@ def population_warnings(sizes: Mapping[str, int], reference: Mapping[int, Statis
 
 
 def null_scores(
-    reference: Mapping[int, Statistics],
-    noise: Mapping[int, Statistics],
-    baseline: Baseline | None = None,
+    reference: Ensemble, noise: Ensemble, baseline: Baseline | None = None
 ) -> list[Score]:
     """Scores of rate-matched noise as a candidate, for the statistics that rates do not determine.
 
-    ``deviates`` means that the reference can be told from it. Both are given by seed.
+    ``deviates`` means that the reference can be told from it.
     """
     scores = judge(reference, noise, baseline).scores
     return [score for score in scores if score.statistic in NULL_STATISTICS]
@@ -125,19 +157,16 @@ def drift_warnings(scores: Sequence[Score]) -> list[str]:
 
 
 def noticed_rate_changes(
-    reference: Mapping[int, Statistics], duration: float, baseline: Baseline | None = None
+    reference: Ensemble, duration: float, baseline: Baseline | None = None
 ) -> dict[str, float | None]:
     """By population, the smallest relative loss of spikes that the study would call a deviation.
 
-    Every spike of the reference's own runs (by seed, ``duration`` ms) is lost with this probability,
-    and the rates that are left are judged as a candidate's. None if not even half of them would be
-    missed.
+    Every spike of the reference's own runs (of ``duration`` ms) is lost with this probability, and the
+    rates that are left are judged as a candidate's. None if not even half of them would be missed.
     """
-    noticed: dict[str, float | None] = {}
-    if not reference:
+    noticed: dict[str, float | None] = dict.fromkeys(reference.populations)
+    if not reference.runs:
         return noticed
-    for population in next(iter(reference.values())):
-        noticed[population] = None
     for change in RATE_CHANGES:
         thinned = {
             seed: {
@@ -147,9 +176,9 @@ def noticed_rate_changes(
                 }
                 for population, of_population in sample.items()
             }
-            for seed, sample in reference.items()
+            for seed, sample in reference.runs.items()
         }
-        for score in judge(reference, thinned, baseline).scores:
+        for score in judge(reference, replace(reference, runs=thinned), baseline).scores:
             missing = noticed[score.population] is None
             if score.statistic == "rate" and score.verdict == "deviates" and missing:
                 noticed[score.population] = change

@@ -8,12 +8,13 @@ of does not count.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from pynn_portability.judge.statistics import STATISTICS, Statistics
+from pynn_portability.judge.ensemble import Ensemble
+from pynn_portability.judge.statistics import STATISTICS
 from pynn_portability.judge.verdict import Score
 
 CERTAIN = 3.0
@@ -34,19 +35,15 @@ class Change:
     spread: tuple[float, float] | None
 
 
-def changes(
-    reference: Mapping[int, Statistics], candidate: Mapping[int, Statistics]
-) -> list[Change]:
-    """Changes of all statistics from the reference to the candidate, both by seed."""
-    seeds = sorted(set(reference) & set(candidate))
-    if not seeds:
-        return []
+def changes(reference: Ensemble, candidate: Ensemble) -> list[Change]:
+    """Changes of all statistics from the reference to the candidate, over the seeds of both."""
+    before, after = reference.runs, candidate.runs
+    seeds = sorted(set(before) & set(after))
     result = []
-    for population in reference[seeds[0]]:
+    for population in reference.populations if seeds else ():
         for statistic in STATISTICS:
             pairs = [
-                (reference[s][population][statistic], candidate[s][population][statistic])
-                for s in seeds
+                (before[s][population][statistic], after[s][population][statistic]) for s in seeds
             ]
             usable = all(a.size > 1 and b.size > 1 for a, b in pairs)
             mean = _relative([(a.mean(), b.mean()) for a, b in pairs]) if usable else None

@@ -12,7 +12,7 @@ import json
 import zipfile
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
@@ -100,7 +100,7 @@ class Ensemble:
 
     label: str
     runs: Mapping[int, Statistics]
-    origin: Mapping[str, Any]
+    origin: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
     def of(

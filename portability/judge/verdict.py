@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Literal
 
@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pynn_portability.errors import RequestError
+from pynn_portability.judge.ensemble import Ensemble
 from pynn_portability.judge.statistics import Statistics, ks_distance
 
 Verdict = Literal["pass", "deviates", "inconclusive"]
@@ -81,37 +82,35 @@ class Judgement:
     scores: list[Score]
 
 
-def baseline_distances(
-    reference: Mapping[int, Statistics],
-) -> dict[Comparison, dict[tuple[int, int], float]]:
-    """Distances between all pairs of reference runs, which are given by seed."""
+def baseline_distances(reference: Ensemble) -> dict[Comparison, dict[tuple[int, int], float]]:
+    """Distances between all pairs of reference runs."""
+    runs = reference.runs
     return {
         comparison: {
-            (s, t): _distance(reference[s], reference[t], comparison)
-            for s, t in combinations(sorted(reference), 2)
+            (s, t): _distance(runs[s], runs[t], comparison)
+            for s, t in combinations(reference.seeds, 2)
         }
         for comparison in _comparisons([reference])
     }
 
 
 def judge(
-    reference: Mapping[int, Statistics],
-    candidate: Mapping[int, Statistics],
-    baseline: Baseline | None = None,
+    reference: Ensemble, candidate: Ensemble, baseline: Baseline | None = None
 ) -> Judgement:
-    """Judge a candidate from the statistics of its runs and of the reference's, both by seed.
+    """Judge a candidate by the runs of seeds that both ensembles have.
 
-    Only seeds that both have are used. ``baseline`` is ``baseline_distances(reference)``, for those
-    who judge several candidates against one reference.
+    ``baseline`` is ``baseline_distances(reference)``, for those who judge several candidates against one
+    reference.
 
     Raises ``RequestError`` when runs differ in their populations or statistics.
     """
     comparisons = _comparisons([reference, candidate])
-    seeds = sorted(set(reference) & set(candidate))
+    seeds = sorted(set(reference.runs) & set(candidate.runs))
     if baseline is None:
-        baseline = baseline_distances({s: reference[s] for s in seeds})
+        baseline = baseline_distances(replace(reference, runs={s: reference.runs[s] for s in seeds}))
     paired = {
-        c: np.array([_distance(reference[s], candidate[s], c) for s in seeds]) for c in comparisons
+        c: np.array([_distance(reference.runs[s], candidate.runs[s], c) for s in seeds])
+        for c in comparisons
     }
     between = {c: _matrix(baseline.get(c, {}), seeds) for c in comparisons}
     return judge_distances(paired, between)
@@ -144,8 +143,8 @@ def judge_distances(
     return Judgement(verdict, _reasons(verdict, scores), scores)
 
 
-def _comparisons(ensembles: Sequence[Mapping[int, Statistics]]) -> list[Comparison]:
-    runs = [run for ensemble in ensembles for run in ensemble.values()]
+def _comparisons(ensembles: Sequence[Ensemble]) -> list[Comparison]:
+    runs = [run for ensemble in ensembles for run in ensemble.runs.values()]
     found = [[(population, name) for population in run for name in run[population]] for run in runs]
     for other in found[1:]:
         if set(other) != set(found[0]):

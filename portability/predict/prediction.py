@@ -19,6 +19,7 @@ from pynn_portability.errors import RequestError
 from pynn_portability.formats.arithmetic import DOUBLE
 from pynn_portability.formats.number_format import NumberFormat
 from pynn_portability.judge import verdict as validation
+from pynn_portability.judge.ensemble import Ensemble
 from pynn_portability.judge.statistics import Sample
 from pynn_portability.predict.mean_field import (
     NODES,
@@ -30,7 +31,7 @@ from pynn_portability.predict.mean_field import (
 from pynn_portability.realize.realization import Realization
 
 if TYPE_CHECKING:
-    from pynn_portability.run.execution import Plan
+    from pynn_portability.run.plan import Plan
 
 Expectation = Literal["pass", "deviates", "open"]
 
@@ -133,8 +134,8 @@ def _measured(
     neurons: Sequence[Mapping[str, NDArray[np.int64]]],
     duration: float,
     seed: Sequence[int],
-) -> dict[int, dict[str, dict[str, Sample]]]:
-    """Rates (1/s) of the chosen ``neurons`` counted in ``duration`` ms, as statistics of runs."""
+) -> Ensemble:
+    """Rates (1/s) of the chosen ``neurons`` counted in ``duration`` ms, as an ensemble of runs."""
     rng = np.random.default_rng(seed)
 
     def counted(label: str, chosen: NDArray[np.int64]) -> dict[str, Sample]:
@@ -145,10 +146,11 @@ def _measured(
         trials = np.floor(expected / p + rng.random(chosen.size)).astype(np.int64)
         return {"rate": rng.binomial(trials, p) / (duration * 1e-3)}
 
-    return {
+    runs = {
         run: {label: counted(label, chosen) for label, chosen in of_run.items()}
         for run, of_run in enumerate(neurons)
     }
+    return Ensemble("mean field", runs)
 
 
 def _prediction(

@@ -12,8 +12,6 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from rich.progress import Progress
-
 from pynn_portability.files import replacing
 from pynn_portability.judge.statistics import Statistics, statistics
 from pynn_portability.judge.verdict import baseline_distances, judge
@@ -100,7 +98,7 @@ def emulated(study: Study, backend: str, schemes: Sequence[str]) -> Plan:
     Raises ``RequestError`` when the backend cannot run it here.
     """
     formats = [f"{scheme}-{bins}" for scheme in schemes for bins in BINS]
-    plan = execution.plan(
+    plan = plan_study(
         study.model_copy(
             update={
                 "reference": Reference(backend=backend, format="double"),
@@ -108,12 +106,12 @@ def emulated(study: Study, backend: str, schemes: Sequence[str]) -> Plan:
             }
         )
     )
-    execution.refuse_problems(plan)
+    refuse_problems(plan)
     return plan
 
 
 def recommend(
-    plan: Plan, schemes: Sequence[str], store: Store, progress: Progress, jobs: int | None = None
+    plan: Plan, schemes: Sequence[str], store: Store, listener: Listener, jobs: int | None = None
 ) -> list[Recommendation]:
     """A recommendation for each scheme; simulates what the (locked) store does not have.
 
@@ -129,7 +127,7 @@ def recommend(
         name: Trial(name, entry["verdict"], entry.get("ratio"), entry.get("population"))
         for name, entry in zip(names, predictions, strict=True)
     }
-    judge_formats = _Judge(plan, store, progress, jobs)
+    judge_formats = _Judge(plan, store, listener, jobs)
     found = []
     for scheme in schemes:
         own = [trials[f"{scheme}-{bins}"] for bins in BINS]
@@ -183,37 +181,39 @@ def search(
 class _Judge:
     """Simulates formats and fills in what became of them; the reference is simulated once."""
 
-    def __init__(self, plan: Plan, store: Store, progress: Progress, jobs: int | None) -> None:
+    def __init__(self, plan: Plan, store: Store, listener: Listener, jobs: int | None) -> None:
         self._plan, self._store = plan, store
-        self._progress, self._jobs = progress, jobs
-        self._reference: dict[int, Statistics] = {}
-        self._baseline: Any = None
+        self._listener, self._jobs = listener, jobs
+        self._reference: Ensemble | None = None
+        self._baseline: Baseline = {}
 
     def __call__(self, trials: Sequence[Trial]) -> str | None:
         """Judge the formats of ``trials``; the error of a run that failed, if any."""
         wanted = {t.format for t in trials}
-        if self._baseline is None:
+        if self._reference is None:
             wanted.add("double")
         tasks = tuple(t for t in self._plan.tasks if t.run.format in wanted)
-        outcomes = execution.execute(
-            replace(self._plan, tasks=tasks), self._store, self._progress, self._jobs
+        outcomes = execute(
+            replace(self._plan, tasks=tasks), self._store, self._listener, self._jobs
         )
-        samples: dict[str, dict[int, Statistics]] = {name: {} for name in wanted}
-        line = self._progress.add_task("statistics", total=len(outcomes), phase="")
+        recordings: dict[str, dict[int, Recording]] = {name: {} for name in wanted}
         for outcome in outcomes:
             if outcome.record is None:
-                self._progress.remove_task(line)
                 return f"{outcome.error} (log: {outcome.log})"
-            spikes = self._store.spikes(outcome.record["key"])
-            warmup = self._plan.study.simulation.warmup
-            samples[outcome.run.format][outcome.run.seed] = statistics(spikes, warmup)
-            self._progress.advance(line)
-        self._progress.remove_task(line)
-        if self._baseline is None:
-            self._reference = samples["double"]
+            recording = self._store.recording(outcome.record.key)
+            recordings[outcome.run.format][outcome.run.seed] = recording
+        excerpt = Excerpt(self._plan.study.simulation.warmup)
+        self._listener(Began("statistics", len(recordings)))
+        ensembles = {}
+        for number, (name, of_format) in enumerate(recordings.items(), start=1):
+            ensembles[name] = Ensemble.of(name, of_format, excerpt)
+            self._listener(Advanced("statistics", number))
+        self._listener(Ended("statistics"))
+        if self._reference is None:
+            self._reference = ensembles["double"]
             self._baseline = baseline_distances(self._reference)
         for trial in trials:
-            judgement = judge(self._reference, samples[trial.format], self._baseline)
+            judgement = judge(self._reference, ensembles[trial.format], self._baseline)
             trial.simulated = judgement.verdict
             defined = [s for s in judgement.scores if s.ratio is not None]
             if defined:

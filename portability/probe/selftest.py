@@ -14,19 +14,22 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from rich.progress import Progress
-
 from pynn_portability.errors import RequestError
 from pynn_portability.files import replacing
-from pynn_portability.judge.statistics import Statistics, statistics
+from pynn_portability.judge.ensemble import Ensemble, Excerpt
+from pynn_portability.judge.statistics import statistics
 from pynn_portability.judge.verdict import Judgement, baseline_distances, judge
 from pynn_portability.model.transforms import MODEL_FAULTS, ModelFault, plant
 from pynn_portability.probe.faults import SPIKE_FAULTS, SpikeFault, faulty_spikes
-from pynn_portability.run import execution
-from pynn_portability.run.execution import Outcome, Plan, Task
+from pynn_portability.run.events import Advanced, Began, Ended, Listener
+from pynn_portability.run.executor import execute, stored
+from pynn_portability.run.outcome import Outcome
+from pynn_portability.run.plan import Plan, Task, refuse_problems
+from pynn_portability.run.plan import plan as plan_study
 from pynn_portability.run.store import Store
 from pynn_portability.run.study import Candidate, Reference
 
+PLANTED = "planted faults"
 FILE = "selftest.json"
 SCHEMA = "portability-selftest/1"
 
@@ -46,32 +49,32 @@ class Finding:
     where: tuple[str, ...]
 
 
-def spike_faults(plan: Plan, store: Store, progress: Progress) -> list[Finding]:
+def spike_faults(plan: Plan, store: Store, listener: Listener) -> list[Finding]:
     """Findings for all faults of spikes; RequestError when reference runs are missing."""
     warmup = plan.study.simulation.warmup
     tasks = tuple(t for t in plan.tasks if t.run.role == "reference")
-    outcomes = execution.stored(replace(plan, tasks=tasks), store)
-    runs = {o.run.seed: store.spikes(o.record["key"]) for o in outcomes if o.record}
-    line = progress.add_task("reference", total=None, phase="")
-    reference = {seed: statistics(spikes, warmup) for seed, spikes in runs.items()}
+    outcomes = stored(replace(plan, tasks=tasks), store)
+    recordings = {o.run.seed: store.recording(o.record.key) for o in outcomes if o.record}
+    listener(Began(PLANTED))
+    reference = Ensemble.of("reference", recordings, Excerpt(warmup))
     baseline = baseline_distances(reference)
 
     def judged(name: str, size: float) -> Judgement:
-        progress.update(line, description=name, phase=f"size {size:g}")
+        listener(Advanced(PLANTED, phase=f"{name}, size {size:g}"))
         fault = SPIKE_FAULTS[name]
         faulty = {
-            seed: statistics(faulty_spikes(spikes, fault, size, warmup, seed), warmup)
-            for seed, spikes in runs.items()
+            seed: statistics(faulty_spikes(recording.spikes, fault, size, warmup, seed), warmup)
+            for seed, recording in recordings.items()
         }
-        return judge(reference, faulty, baseline)
+        return judge(reference, Ensemble(name, faulty), baseline)
 
     findings = [_finding(name, fault, judged) for name, fault in SPIKE_FAULTS.items()]
-    progress.remove_task(line)
+    listener(Ended(PLANTED))
     return findings
 
 
 def model_faults(
-    plan: Plan, store: Store, progress: Progress, jobs: int | None = None
+    plan: Plan, store: Store, listener: Listener, jobs: int | None = None
 ) -> list[Finding]:
     """Findings for all faults of the model; simulates what the (locked) store does not have.
 
@@ -87,10 +90,15 @@ def model_faults(
             ],
         }
     )
-    emulated = execution.plan(study)
-    execution.refuse_problems(emulated)
-    sound = tuple(t for t in emulated.tasks if t.run.role == "reference")
-    reference = _simulated(emulated, sound, store, progress, jobs)
+    emulated = plan_study(study)
+    refuse_problems(emulated)
+
+    def simulated(label: str, tasks: Sequence[Task]) -> Ensemble:
+        outcomes = execute(replace(emulated, tasks=tuple(tasks)), store, listener, jobs)
+        return _ensemble(label, outcomes, store, study.simulation.warmup)
+
+    sound = [t for t in emulated.tasks if t.run.role == "reference"]
+    reference = simulated("emulator double", sound)
     baseline = baseline_distances(reference)
 
     def judged(name: str, size: float) -> Judgement:
@@ -98,7 +106,7 @@ def model_faults(
         tasks = [
             _with_fault(t, emulated, name, size) for t in emulated.tasks if t.run.format == text
         ]
-        return judge(reference, _simulated(emulated, tasks, store, progress, jobs), baseline)
+        return judge(reference, simulated(name, tasks), baseline)
 
     return [_finding(name, fault, judged) for name, fault in MODEL_FAULTS.items()]
 
@@ -163,20 +171,14 @@ def _with_fault(task: Task, plan: Plan, name: str, size: float) -> Task:
     return replace(task, request=request)
 
 
-def _simulated(
-    plan: Plan, tasks: Sequence[Task], store: Store, progress: Progress, jobs: int | None
-) -> dict[int, Statistics]:
-    """Statistics of runs by seed, simulated if they are not there yet."""
-    outcomes: tuple[Outcome, ...] = execution.execute(
-        replace(plan, tasks=tuple(tasks)), store, progress, jobs
-    )
-    samples: dict[int, Statistics] = {}
+def _ensemble(label: str, outcomes: Sequence[Outcome], store: Store, warmup: float) -> Ensemble:
+    """The ensemble of runs that were made; RequestError if one failed."""
+    recordings = {}
     for outcome in outcomes:
         if outcome.record is None:
             raise RequestError(
                 f"{store.folder}: a run with a planted fault failed: {outcome.error} (log: "
                 f"{outcome.log})"
             )
-        spikes = store.spikes(outcome.record["key"])
-        samples[outcome.run.seed] = statistics(spikes, plan.study.simulation.warmup)
-    return samples
+        recordings[outcome.run.seed] = store.recording(outcome.record.key)
+    return Ensemble.of(label, recordings, Excerpt(warmup))

@@ -18,8 +18,9 @@ from typing import Any
 
 from pynn_portability.errors import RequestError
 from pynn_portability.files import file_hash
+from pynn_portability.run.record import RunRecord
 from pynn_portability.spikes.data import SpikeData
-from pynn_portability.spikes.sonata import read_sonata, write_sonata
+from pynn_portability.spikes.sonata import write_sonata
 
 KEY_LENGTH = 24  # hexadecimal digits, 96 bits
 SPIKES = "spikes.h5"
@@ -41,6 +42,7 @@ class Store:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.runs = folder / "runs"
+        self._by_request: dict[str, list[RunRecord]] | None = None
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -74,46 +76,67 @@ class Store:
         folder.mkdir()
         return folder
 
-    def find(self, key: str) -> dict[str, Any] | None:
+    def find(self, key: str) -> RunRecord | None:
         """The record of a run, or None when it is not there or its files are damaged."""
         record = self._record(key)
         try:
-            if record and record["spikes_sha256"] == file_hash(self.runs / key / SPIKES):
+            if record and record.spikes_sha256 == file_hash(self.runs / key / SPIKES):
                 return record
-        except (OSError, KeyError):
+        except OSError:
             pass
         return None
 
-    def newest(self, request: Mapping[str, Any]) -> dict[str, Any] | None:
-        """The latest run of a request, whatever software made it."""
-        records = (self._record(file.parent.name) for file in self.runs.glob(f"*/{RECORD}"))
-        matching = [r for r in records if r and r.get("request") == request]
-        matching.sort(key=lambda record: str(record.get("created")), reverse=True)
-        return next((record for record in matching if self.find(record["key"])), None)
+    def newest(self, request: Mapping[str, Any]) -> RunRecord | None:
+        """The latest run of a request, whatever software made it.
 
-    def _record(self, key: str) -> dict[str, Any] | None:
+        Records are read once, at the first call; runs that other processes add later are not seen.
+        """
+        if self._by_request is None:
+            self._by_request = {}
+            for file in self.runs.glob(f"*/{RECORD}"):
+                if record := self._record(file.parent.name):
+                    self._index(record)
+        matching = self._by_request.get(_identity(request), [])
+        matching.sort(key=lambda record: record.created, reverse=True)
+        return next((record for record in matching if self.find(record.key)), None)
+
+    def _index(self, record: RunRecord) -> None:
+        if self._by_request is not None:
+            same = self._by_request.setdefault(_identity(record.request), [])
+            same[:] = [record, *(other for other in same if other.key != record.key)]
+
+    def _record(self, key: str) -> RunRecord | None:
         try:
-            record = json.loads((self.runs / key / RECORD).read_text(encoding="utf-8"))
+            record = RunRecord.model_validate_json((self.runs / key / RECORD).read_bytes())
         except (OSError, ValueError):
             return None
-        return record if isinstance(record, dict) and record.get("key") == key else None
+        return record if record.key == key else None
 
-    def spikes(self, key: str) -> SpikeData:
-        return read_sonata(self.runs / key / SPIKES)
+    def recording(self, key: str) -> Recording:
+        """The spikes of a run and their statistics."""
+        return Recording(self.runs / key / SPIKES)
 
-    def add(self, key: str, record: Mapping[str, Any], spikes: SpikeData) -> dict[str, Any]:
-        """Store a finished run; returns its record with the key and the hash of its spikes."""
+    def add(self, record: RunRecord, spikes: SpikeData) -> RunRecord:
+        """Store a finished run; returns its record with the hash of its spikes."""
+        key = record.key
         temporary = self.runs / f"{_UNFINISHED}{key}"
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir(parents=True)
         try:
             write_sonata(temporary / SPIKES, spikes)
-            complete = {"key": key, **record, "spikes_sha256": file_hash(temporary / SPIKES)}
-            text = json.dumps(complete, indent=1, allow_nan=False)
+            complete = record.model_copy(
+                update={"spikes_sha256": file_hash(temporary / SPIKES)}
+            )
+            text = json.dumps(complete.model_dump(by_alias=True), indent=1, allow_nan=False)
             (temporary / RECORD).write_text(text + "\n", encoding="utf-8")
             # what is in the way is damaged, otherwise it would not have been run again
             shutil.rmtree(self.runs / key, ignore_errors=True)
             temporary.replace(self.runs / key)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
+        self._index(complete)
         return complete
+
+
+def _identity(request: Mapping[str, Any]) -> str:
+    return json.dumps(request, sort_keys=True)

@@ -1,6 +1,6 @@
 """One run in a process of its own: capture, realize, build, simulate, store.
 
-Reads its specification, which `pynn_portability.run.execution` writes, as one line of JSON from standard
+Reads its specification, which `pynn_portability.run.executor` writes, as one line of JSON from standard
 input. Reports JSON lines on the pipe that the specification names: ``{"phase": ...}``,
 ``{"fraction": ...}`` and at the end ``{"error": ...}`` if it failed. Success is the run's appearance
 in the store.
@@ -9,14 +9,11 @@ in the store.
 from __future__ import annotations
 
 import datetime
-import json
 import os
 import resource
 import sys
-import threading
 import time
-import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,35 +26,15 @@ from pynn_portability.model.network import Network
 from pynn_portability.model.scripts import capture, load_model
 from pynn_portability.model.transforms import plant
 from pynn_portability.realize.realization import Realization
-from pynn_portability.run.execution import host
+from pynn_portability.run.environment import host
+from pynn_portability.run.process import Report, serve
+from pynn_portability.run.record import Cost, Environment, ModelReference, RunRecord
 from pynn_portability.run.store import Store
-
-Report = Callable[[Mapping[str, Any]], None]
 
 
 def main() -> None:
     """Entry point of the subprocess; exit code 1 when the run failed."""
     serve(simulate)
-
-
-def serve(work: Callable[[Mapping[str, Any], Report], None]) -> None:
-    """Do ``work`` as a subprocess: a specification comes in, reports go out on the pipe it names."""
-    specification = json.loads(sys.stdin.readline())
-    # the working directory changes, and modules must not come from it
-    sys.path[:] = [folder for folder in sys.path if folder]
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    os.set_inheritable(specification["pipe"], False)  # compilers need not hold it open
-    with os.fdopen(specification["pipe"], "w", buffering=1) as pipe:
-
-        def report(message: Mapping[str, Any]) -> None:
-            print(json.dumps(message), file=pipe)
-
-        try:
-            work(specification, report)
-        except Exception as error:
-            traceback.print_exc()  # into the log
-            report({"error": _sentence(error)})
-            sys.exit(1)
 
 
 def simulate(specification: Mapping[str, Any], report: Report) -> None:
@@ -88,29 +65,33 @@ def simulate(specification: Mapping[str, Any], report: Report) -> None:
     simulated = time.perf_counter()
 
     peak = peak_memory()
-    record = {
-        "schema": "portability-run/1",
-        "request": request,
-        "environment": specification["environment"],
-        "model": {"build": model["build"], "parameters": model["parameters"]},
-        "created": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="milliseconds"),
-        "host": host(),
-        "synapses": synapses,
-        "cost": {
-            "build_seconds": built - start,
-            "simulate_seconds": simulated - built,
-            "realtime_factor": (simulated - built) / (n_steps * timestep * 1e-3),
-            "peak_rss_bytes": peak,
-            "bytes_per_synapse": max(0, peak - resident_before) / synapses if synapses else None,
-            "bytes_per_synapse_allocated": (
+    seconds = simulated - built
+    record = RunRecord(
+        key=specification["key"],
+        request=request,
+        environment=Environment.model_validate(specification["environment"]),
+        model=ModelReference(build=model["build"], parameters=model["parameters"]),
+        created=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="milliseconds"),
+        host=host(),
+        synapses=synapses,
+        cost=Cost(
+            build_seconds=built - start,
+            simulate_seconds=seconds,
+            realtime_factor=seconds / (n_steps * timestep * 1e-3),
+            peak_rss_bytes=peak,
+            bytes_per_synapse=max(0, peak - resident_before) / synapses if synapses else None,
+            bytes_per_synapse_allocated=(
                 simulation.synapse_bytes / synapses if simulation.synapse_bytes else None
             ),
-            "threads": request["threads"],
+            threads=request["threads"],
+        ),
+        observations={
+            kind: {population: dict(counts) for population, counts in found.items()}
+            for kind, found in simulation.observations.items()
         },
-        "observations": dict(simulation.observations),
-    }
+    )
     report({"phase": "storing", "fraction": 1.0})
-    Store(Path(specification["store"])).add(specification["key"], record, spikes)
+    Store(Path(specification["store"])).add(record, spikes)
 
 
 def captured(specification: Mapping[str, Any]) -> Network:
@@ -143,22 +124,3 @@ def peak_memory() -> int:
     except (OSError, StopIteration):
         unit = 1 if sys.platform == "darwin" else 1024
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
-
-
-def _sentence(error: BaseException) -> str:
-    words = " ".join(str(error).split()) or "no message"
-    if len(words) > 300:
-        words = words[:297] + "..."
-    return words if isinstance(error, RequestError) else f"{type(error).__name__}: {words}"
-
-
-def _end_with_parent() -> None:
-    """End this process when standard input ends: the process that started this one is gone."""
-    # not sys.stdin.read(): its lock, held by this thread, would abort the interpreter's shutdown
-    while os.read(0, 1):
-        pass
-    os._exit(1)
-
-
-if __name__ == "__main__":
-    main()

@@ -1,0 +1,127 @@
+"""Running jobs on this machine: a subprocess each, as many at once as cores and memory allow."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from pynn_portability.run.environment import available_cores
+from pynn_portability.run.events import Advanced, Began, Ended, Listener
+from pynn_portability.run.outcome import Job, Outcome
+from pynn_portability.run.process import Process
+from pynn_portability.run.store import Store
+
+_SECONDS_BETWEEN_LOOKS = 1.0  # at free memory, which others may need as well
+
+
+class LocalExecutor:
+    """Runs jobs in subprocesses of this one.
+
+    At most ``jobs`` run at once. One takes as many cores as it has threads, because simulator threads
+    spin at barriers and slow down several times over when they share a core; it waits until its cores
+    and its memory are free. A job that needs more than there is runs alone.
+    """
+
+    def __init__(self, store: Store, listener: Listener, jobs: int | None = None) -> None:
+        self._store = store
+        self._listener = listener
+        self._cores = available_cores()
+        self._most = jobs if jobs is not None else self._cores
+        self._running: dict[Job, Process | None] = {}
+        self._changed = threading.Condition()
+        self._closed = False
+        # as many threads wait for room as there can be jobs that run beside them
+        self._pool = ThreadPoolExecutor(2 * self._most, thread_name_prefix="run")
+
+    def __enter__(self) -> LocalExecutor:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with self._changed:
+            self._closed = True
+            processes = [process for process in self._running.values() if process]
+            self._changed.notify_all()
+        for process in processes:
+            process.terminate()
+        self._pool.shutdown(cancel_futures=True)
+
+    def submit(self, job: Job) -> Future[Outcome]:
+        """Run a job as soon as there is room; jobs that fit begin in the order they came."""
+        return self._pool.submit(self._run, job)
+
+    def _run(self, job: Job) -> Outcome:
+        self._wait_for_room(job)
+        scratch, log = None, None
+        try:
+            if self._closed:
+                return Outcome(job.task.run, job.key, None, "interrupted")
+            self._listener(Began(job.name, 1.0))
+            scratch = self._store.make_scratch(job.key)
+            error, log = self._simulate(job, scratch)
+            record = self._store.find(job.key)
+            if record is None:
+                return Outcome(job.task.run, job.key, None, error, self._keep(job, log))
+            self._log(job).unlink(missing_ok=True)  # of an earlier attempt
+            return Outcome(job.task.run, job.key, record)
+        except OSError as error:
+            return Outcome(job.task.run, job.key, None, f"the run could not be started: {error}")
+        finally:
+            if scratch:
+                shutil.rmtree(scratch, ignore_errors=True)
+            self._listener(Ended(job.name))
+            with self._changed:
+                del self._running[job]
+                self._changed.notify_all()
+
+    def _simulate(self, job: Job, scratch: Path) -> tuple[str, Path]:
+        """Let a subprocess make the run; what it says went wrong, should it have, and its log."""
+        threads = str(job.task.threads)
+        variables = {"OMP_NUM_THREADS": threads, "NUMBA_NUM_THREADS": threads}
+        process = Process("pynn_portability.run.worker", job.specification, scratch, variables)
+        with self._changed:
+            self._running[job] = process
+            if self._closed:  # meanwhile
+                process.terminate()
+        error, phase = "", "starting"
+        while (reports := process.reports()) is not None:
+            for report in reports:
+                phase, error = report.get("phase", phase), report.get("error", error)
+                self._listener(Advanced(job.name, report.get("fraction"), phase))
+        returncode = process.wait()
+        return error or process.last_words(returncode), process.log
+
+    def _wait_for_room(self, job: Job) -> None:
+        with self._changed:
+            while not (self._closed or self._fits(job)):
+                self._changed.wait(_SECONDS_BETWEEN_LOOKS)
+            self._running[job] = None
+
+    def _fits(self, job: Job) -> bool:
+        if not self._running:
+            return True
+        if len(self._running) >= self._most:
+            return False
+        taken = sum(min(other.task.threads, self._cores) for other in self._running)
+        if min(job.task.threads, self._cores) > self._cores - taken:
+            return False
+        # running simulations will still grow to what they were estimated to need
+        growth = sum(
+            max(0.0, other.task.estimate.memory_bytes - (process.memory() if process else 0))
+            for other, process in self._running.items()
+        )
+        free = psutil.virtual_memory().available - growth
+        return job.task.estimate.memory_bytes <= free
+
+    def _log(self, job: Job) -> Path:
+        return self._store.folder / "logs" / f"{job.key}.log"
+
+    def _keep(self, job: Job, log: Path) -> Path:
+        kept = self._log(job)
+        kept.parent.mkdir(exist_ok=True)
+        shutil.move(log, kept)
+        return kept

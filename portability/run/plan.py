@@ -1,0 +1,231 @@
+"""From a study to a plan: the network, and every run with all that is known of it beforehand."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from pynn_portability import backends
+from pynn_portability.errors import RequestError
+from pynn_portability.model.network import Network, PoissonDrive, Projection
+from pynn_portability.model.scripts import capture
+from pynn_portability.realize.realization import Realization
+from pynn_portability.run.environment import available_cores
+from pynn_portability.run.study import Run, Study
+
+
+@dataclass(frozen=True)
+class Task:
+    """A run with everything that is known about it before it starts.
+
+    ``request`` holds, as plain JSON values, what determines its spikes apart from the software.
+    """
+
+    run: Run
+    threads: int
+    estimate: backends.Estimate
+    request: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A study, the network that its model builds, and the runs it takes.
+
+    ``networks`` has the network by time step (ms), as formats may have one of their own and a model
+    may ask for it; ``network`` is that of the study's.
+    """
+
+    study: Study
+    networks: Mapping[float, Network]
+    tasks: tuple[Task, ...]
+
+    @property
+    def network(self) -> Network:
+        return self.networks[self.study.simulation.timestep]
+
+    def skipped(self, backend: str) -> str | None:
+        """Why a backend's runs do not take place here though nothing is wrong, or None."""
+        return backends.load(backend).skipped(self.study.options(backend))
+
+
+def plan(study: Study) -> Plan:
+    """Capture the network and work out every run.
+
+    Raises ``RequestError`` when the model cannot be built.
+    """
+    combinations = study.combinations()
+    timesteps = {study.timestep(text) for _, _, text in combinations}
+    networks = {}
+    for timestep in {study.simulation.timestep} | timesteps:
+        networks[timestep] = capture_model(study, timestep)
+    fingerprints = {timestep: network.fingerprint() for timestep, network in networks.items()}
+    options = {name: study.options(name) for name in study.backend_names()}
+    some = networks[study.simulation.timestep]
+    threads = {name: backends.load(name).threads(some, options[name]) for name in options}
+    requests, estimates = {}, {}
+    for _, name, text in combinations:
+        number, timestep = study.number_format(text), study.timestep(text)
+        n_steps = study.simulation.steps(timestep)
+        estimates[name, text] = backends.load(name).estimate(
+            networks[timestep], number, options[name], n_steps, timestep
+        )
+        requests[name, text] = {
+            "network": fingerprints[timestep],
+            "format": text,
+            "timestep": timestep,
+            "n_steps": n_steps,
+            "backend": name,
+            "options": options[name].model_dump(),
+            "threads": threads[name],
+        }
+        if number.fingerprint:
+            requests[name, text]["machine"] = number.fingerprint
+    tasks = []
+    for run in study.runs():
+        combination = (run.backend, run.format)
+        request = requests[combination] | {"seed": run.seed}
+        tasks.append(Task(run, threads[run.backend], estimates[combination], request))
+    return Plan(study, networks, tuple(tasks))
+
+
+def capture_model(study: Study, timestep: float) -> Network:
+    """The network that a study's model builds on a grid of ``timestep`` ms.
+
+    Raises ``RequestError`` when the model cannot be built.
+    """
+    try:
+        # what a script prints is not the command's output
+        with contextlib.redirect_stdout(sys.stderr):
+            return capture(study.build, study.model.parameters, timestep)
+    except RequestError as error:
+        raise RequestError(f"{study.file}: model.build: {error}") from error
+
+
+def problems(plan: Plan) -> list[str]:
+    """Why the plan cannot be executed here, a sentence each; empty when it can."""
+    study, file = plan.study, plan.study.file
+    found = []
+    reference = study.reference.backend
+    if reason := plan.skipped(reference):
+        found.append(f"{file}: reference.backend {reference!r}: {reason}")
+    for name in study.backend_names():
+        if (reason := backends.load(name).available()) and not plan.skipped(name):
+            found.append(f"{file}: backend {name!r}: {reason}")
+    for _, name, text in study.combinations():
+        timestep = study.timestep(text)
+        number = study.number_format(text)
+        for sentence in backends.refusals(
+            backends.load(name), plan.networks[timestep], number, timestep
+        ):
+            found.append(f"{file}: backend {name!r} with format {text!r}: {sentence}")
+    total = psutil.virtual_memory().total
+    for name in (n for n in study.backend_names() if not plan.skipped(n)):
+        need = max(t.estimate.memory_bytes for t in plan.tasks if t.run.backend == name)
+        if need > total:
+            found.append(
+                f"{file}: a run on {name!r} needs about {need / 2**30:.1f} GiB of memory and this "
+                f"machine has {total / 2**30:.1f} GiB, use a smaller network or a larger machine"
+            )
+    return list(dict.fromkeys(found))
+
+
+def refuse_problems(plan: Plan) -> None:
+    """Raise ``RequestError`` with the first of the `problems`."""
+    found = problems(plan)
+    if found:
+        more = f" (and {len(found) - 1} more, see `portability describe`)" if found[1:] else ""
+        raise RequestError(found[0] + more)
+
+
+def refuse_unwritable(folder: Path) -> None:
+    """Raise ``RequestError`` when ``folder`` cannot be made or written; nothing is created."""
+    existing = folder.absolute()
+    while not existing.exists():
+        existing = existing.parent
+    if not existing.is_dir():
+        raise RequestError(f"{folder}: cannot be the output folder, {existing} is a file")
+    if not os.access(existing, os.W_OK | os.X_OK):
+        raise RequestError(f"{folder}: cannot be the output folder, {existing} is not writable")
+
+
+def describe(plan: Plan) -> dict[str, Any]:
+    """What a study would run, as plain JSON values; synapses are those of the first seed."""
+    study, network = plan.study, plan.network
+    realization = Realization(network, study.simulation.seeds[0], study.simulation.timestep)
+    projections = [_described_projection(p, realization) for p in network.projections]
+    cores = available_cores()
+    core_seconds = sum(
+        (t.estimate.build_seconds + t.estimate.simulate_seconds) * min(t.threads, cores)
+        for t in plan.tasks
+    )
+    return {
+        "study": study.name,
+        "populations": [
+            {
+                "label": p.label,
+                "size": p.size,
+                "cell_type": p.cell_type,
+                "recorded": p.recorded,
+                "in_degree": sum(q["in_degree"] for q in projections if q["target"] == p.label),
+            }
+            for p in network.populations
+        ],
+        "projections": projections,
+        "drives": [_described_drive(d, realization) for d in network.drives],
+        "neurons": sum(p.size for p in network.populations if not p.is_source),
+        "synapses": sum(p["synapses"] for p in projections),
+        "runs": [_described_runs(plan, *combination) for combination in study.combinations()],
+        "total": {
+            "runs": len(plan.tasks),
+            "memory_bytes": max(t.estimate.memory_bytes for t in plan.tasks),
+            "seconds": core_seconds / cores,
+            "cores": cores,
+        },
+        "problems": problems(plan),
+    }
+
+
+def _described_projection(projection: Projection, realization: Realization) -> dict[str, Any]:
+    count = realization.synapse_count(projection.label)
+    return {
+        "label": projection.label,
+        "source": projection.source,
+        "target": projection.target,
+        "receptor": projection.receptor,
+        "connector": type(projection.connector).__name__,
+        "synapses": count,
+        "in_degree": count / realization.network.population(projection.target).size,
+    }
+
+
+def _described_drive(drive: PoissonDrive, realization: Realization) -> dict[str, Any]:
+    arrays = realization.drive(drive.label)
+    return {
+        "label": drive.label,
+        "target": drive.target,
+        "receptor": drive.receptor,
+        "mean_rate": float(arrays.rate.mean()),
+        "mean_weight": float(arrays.weight.mean()),
+    }
+
+
+def _described_runs(plan: Plan, role: str, backend: str, text: str) -> dict[str, Any]:
+    same = [t for t in plan.tasks if (t.run.backend, t.run.format) == (backend, text)]
+    estimate = same[0].estimate
+    return {
+        "role": role,
+        "backend": backend,
+        "format": text,
+        "runs": len(same),
+        "threads": same[0].threads,
+        "memory_bytes": estimate.memory_bytes,
+        "build_seconds": estimate.build_seconds,
+        "simulate_seconds": estimate.simulate_seconds,
+    }
