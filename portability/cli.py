@@ -1,4 +1,4 @@
-"""The command line: reads arguments, calls the parts, prints what they return.
+"""The command line: reads arguments, calls the Python API, prints what it returns.
 
 Heavy imports wait inside the commands, so that help comes at once.
 """
@@ -11,7 +11,7 @@ import json
 import os
 import sys
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
@@ -23,6 +23,9 @@ from pynn_portability import terminal
 DEFECT = (
     70  # a defect of the program (EX_SOFTWARE); Python's 1 would claim that a candidate deviates
 )
+
+FAILED = 4
+"""A run failed."""
 
 app = typer.Typer(
     add_completion=False,
@@ -120,26 +123,13 @@ def run(
 ) -> None:
     """Simulate what is missing, judge, and write report.html, results.json and junit.xml."""
     with _explained():
-        from rich.console import Console
+        from pynn_portability.api import Study
 
-        from pynn_portability.results import assembling as results
-        from pynn_portability.run import execution
-        from pynn_portability.run.store import Store
-        from pynn_portability.run.study import load_study
-
-        plan = execution.plan(load_study(study_file))
-        store = Store(out or Path("results") / plan.study.name)
-        execution.refuse_problems(plan)
-        execution.refuse_unwritable(store.folder)
-        with store.locked():
-            console = Console(stderr=True)
-            with execution.progress_display(console) as progress:
-                outcomes = execution.execute(plan, store, progress, jobs)
-            with console.status("judging") as status:
-                content, report = results.judge(plan, outcomes, store, status.update)
-        print(execution.summary(outcomes, store))
-        terminal.verdicts(content, report)
-        raise typer.Exit(results.exit_code(content, ignore_verdicts=exit_zero))
+        results = Study.load(study_file).run(out, jobs=jobs)
+        print(results.summary)
+        terminal.verdicts(results.content, results.report_file)
+        failed = results.exit_code == FAILED
+        raise typer.Exit(0 if exit_zero and not failed else results.exit_code)
 
 
 @app.command()
@@ -153,20 +143,11 @@ def report(
 ) -> None:
     """Judge and report again from stored runs, without simulating."""
     with _explained():
-        from rich.console import Console
+        from pynn_portability.api import Study
 
-        from pynn_portability.results import assembling as results
-        from pynn_portability.run import execution
-        from pynn_portability.run.store import Store
-        from pynn_portability.run.study import load_study
-
-        plan = execution.plan(load_study(study_file))
-        store = Store(out or Path("results") / plan.study.name)
-        outcomes = execution.stored(plan, store)
-        with store.locked(), Console(stderr=True).status("judging") as status:
-            content, page = results.judge(plan, outcomes, store, status.update, figures)
-        terminal.verdicts(content, page)
-        raise typer.Exit(results.exit_code(content))
+        results = Study.load(study_file).judge(out, drawings=figures)
+        terminal.verdicts(results.content, results.report_file)
+        raise typer.Exit(results.exit_code)
 
 
 @app.command()
@@ -181,25 +162,15 @@ def selftest(
 ) -> None:
     """Plant faults into the reference and show the smallest that the verdict notices."""
     with _explained():
-        from rich.console import Console
+        from pynn_portability.api import Study
+        from pynn_portability.probe.selftest import FILE
 
-        from pynn_portability.probe import selftest
-        from pynn_portability.run import execution
-        from pynn_portability.run.store import Store
-        from pynn_portability.run.study import load_study
-
-        plan = execution.plan(load_study(study_file))
-        store = Store(out or Path("results") / plan.study.name)
-        execution.refuse_unwritable(store.folder)
-        with store.locked(), execution.progress_display(Console(stderr=True)) as progress:
-            findings = selftest.spike_faults(plan, store, progress)
-            if simulate:
-                findings += selftest.model_faults(plan, store, progress, jobs)
-            selftest.write(findings, plan, store)
+        study = Study.load(study_file)
+        findings = study.selftest(out, simulate=simulate, jobs=jobs)
         if as_json:
-            print((store.folder / selftest.FILE).read_text(), end="")
-            return
-        terminal.selftest(findings)
+            print(((out or study.folder) / FILE).read_text(), end="")
+        else:
+            terminal.selftest(findings)
 
 
 @app.command()
@@ -209,20 +180,20 @@ def validate(
     """Check study files, their models, and that everything they ask for is here."""
     with _explained():
         from pynn_portability.errors import RequestError
-        from pynn_portability.run import execution
+        from pynn_portability.run.plan import plan, problems
         from pynn_portability.run.study import load_study
 
         wrong = False
         for study_file in study_files:
             try:
-                plan = execution.plan(load_study(study_file))
-                found = execution.problems(plan)
+                planned = plan(load_study(study_file))
+                found = problems(planned)
             except (RequestError, OSError) as error:
                 found = [str(error)]
             for sentence in found:
                 _say_error(sentence)
             if not found:
-                print(f"{study_file}: valid, {len(plan.tasks)} runs")
+                print(f"{study_file}: valid, {len(planned.tasks)} runs")
             wrong = wrong or bool(found)
         raise typer.Exit(2 if wrong else 0)
 
@@ -231,12 +202,12 @@ def validate(
 def describe(study_file: StudyFile, as_json: Json = False) -> None:
     """Show populations, projections, runs and estimates of a study, without running it."""
     with _explained():
-        from pynn_portability.run import execution
+        from pynn_portability.run import plan
         from pynn_portability.run.study import load_study
 
-        description = execution.describe(execution.plan(load_study(study_file)))
+        description = plan.describe(plan.plan(load_study(study_file)))
         if as_json:
-            print(json.dumps(description, indent=1, allow_nan=False))
+            _print_json(description)
         else:
             terminal.description(description)
 
@@ -245,31 +216,14 @@ def describe(study_file: StudyFile, as_json: Json = False) -> None:
 def predict(study_file: StudyFile, as_json: Json = False) -> None:
     """Predict from theory, without simulating, which candidates should pass."""
     with _explained():
-        from rich.console import Console
+        from pynn_portability.api import Study
 
-        from pynn_portability.errors import RequestError
-        from pynn_portability.predict import prediction
-        from pynn_portability.run import execution
-        from pynn_portability.run.study import load_study
-
-        plan = execution.plan(load_study(study_file))
-        if not plan.study.candidate:
-            raise RequestError(
-                f"{study_file}: there is no candidate to predict, add one or let `portability "
-                "recommend` look for a format"
-            )
-        with Console(stderr=True).status("solving the mean field"):
-            entries = prediction.of_study(plan)
-        _, *candidates = plan.study.combinations()
+        study = Study.load(study_file)
+        predictions = study.predict()
         if as_json:
-            predictions = [
-                {"backend": backend, "format": name, "prediction": entry}
-                for (_, backend, name), entry in zip(candidates, entries, strict=True)
-            ]
-            content = {"study": plan.study.name, "candidates": predictions}
-            print(json.dumps(content, indent=1, allow_nan=False))
+            _print_json({"study": study.name, "candidates": predictions})
         else:
-            terminal.predictions([(backend, name) for _, backend, name in candidates], entries)
+            terminal.predictions(predictions)
 
 
 @app.command()
@@ -292,32 +246,13 @@ def recommend(
 ) -> None:
     """Find the coarsest weights that pass: predict, then simulate around the predicted boundary."""
     with _explained():
-        from rich.console import Console
+        from pynn_portability.api import Study
+        from pynn_portability.predict.recommendation import content
 
-        from pynn_portability.backends import load
-        from pynn_portability.errors import RequestError
-        from pynn_portability.predict import recommendation
-        from pynn_portability.run import execution
-        from pynn_portability.run.store import Store
-        from pynn_portability.run.study import load_study
-        from pynn_portability.tables import choices
-
-        allowed = (*recommendation.SCHEMES, "both")
-        if scheme not in allowed:
-            raise RequestError(f"--scheme: unknown scheme {scheme!r}{choices(scheme, allowed)}")
-        try:
-            load(backend)
-        except RequestError as error:
-            raise RequestError(f"--backend: {error}") from None
-        schemes = recommendation.SCHEMES if scheme == "both" else (scheme,)
-        plan = recommendation.emulated(load_study(study_file), backend, schemes)
-        store = Store(out or Path("results") / plan.study.name)
-        execution.refuse_unwritable(store.folder)
-        with store.locked(), execution.progress_display(Console(stderr=True)) as progress:
-            found = recommendation.recommend(plan, schemes, store, progress, jobs)
-            recommendation.write(found, store.folder)
+        study = Study.load(study_file)
+        found = study.recommend(out, scheme=scheme, backend=backend, jobs=jobs)
         if as_json:
-            print(json.dumps(recommendation.content(found), indent=1, allow_nan=False))
+            _print_json(content(found))
         else:
             terminal.recommendations(found)
         raise typer.Exit(max(r.exit_code for r in found))
@@ -341,21 +276,11 @@ def map_network(
 ) -> None:
     """Map the study's network to SpiNNaker without a board: what it takes, and what becomes of it."""
     with _explained():
-        from rich.console import Console
+        from pynn_portability.api import Study
 
-        from pynn_portability.run import execution
-        from pynn_portability.run.study import load_study
-        from pynn_portability.spinnaker import deployment
-
-        study = load_study(study_file)
-        folder = out or Path("results") / study.name
-        execution.refuse_unwritable(folder)
-        console = Console(stderr=True)
-        with console.status("capturing the model") as status:
-            sheet = deployment.of_study(study, seed, timestep, status.update)
-        files = deployment.write(sheet, study, folder)
+        sheet, files = Study.load(study_file).map(out, seed=seed, timestep=timestep)
         if as_json:
-            print(json.dumps(sheet, indent=1, allow_nan=False))
+            _print_json(sheet)
         else:
             terminal.sheet(sheet)
             for file in files:
@@ -372,24 +297,12 @@ def conformance(
 ) -> None:
     """Measure single neurons and synapses of a backend, against what they do in NEST's time steps."""
     with _explained():
-        from rich.console import Console
+        from pynn_portability.probe.conformance import conformance
 
-        from pynn_portability.probe import conformance
-        from pynn_portability.run import execution
-
-        with execution.progress_display(Console(stderr=True)) as progress:
-            line = progress.add_task(backend, total=1.0, phase="starting")
-
-            def show(report: Mapping[str, Any]) -> None:
-                progress.update(
-                    line,
-                    completed=report.get("fraction"),
-                    phase=report.get("phase", "simulating"),
-                )
-
-            result = conformance.conformance(backend, number_format, progress=show)
+        with terminal.Display() as display:
+            result = conformance(backend, number_format, listener=display)
         if as_json:
-            print(json.dumps(result, indent=1, allow_nan=False))
+            _print_json(result)
         else:
             terminal.conformance(result)
         differs = any(probe["outcome"] == "differs" for probe in result["probes"])
@@ -404,6 +317,10 @@ def list_names(as_json: Json = False) -> None:
 
         names = inventory()
         if as_json:
-            print(json.dumps(names, indent=1, allow_nan=False))
+            _print_json(names)
         else:
             terminal.inventory(names)
+
+
+def _print_json(content: Any) -> None:
+    print(json.dumps(content, indent=1, allow_nan=False))

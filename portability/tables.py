@@ -9,9 +9,9 @@ from __future__ import annotations
 import difflib
 import json
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TypeVar, get_args
+from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -44,7 +44,6 @@ def read_table(path: Path, model: type[Table], what: str) -> Table:
         raise RequestError(f"{path}: is not a file, give the path of a TOML file")
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
-        return model.model_validate(content)
     except OSError as error:
         raise RequestError(f"{path}: cannot be read: {error.strerror}") from None
     except UnicodeDecodeError as error:
@@ -55,8 +54,15 @@ def read_table(path: Path, model: type[Table], what: str) -> Table:
         raise RequestError(f"{path}: is not valid TOML: {str(error).rstrip('.')}") from None
     except RecursionError:
         raise RequestError(f"{path}: is not valid TOML: nested too deeply") from None
+    return checked_table(content, model, str(path))
+
+
+def checked_table(content: Mapping[str, Any], model: type[Table], where: str) -> Table:
+    """The content of such a file as ``model``; ``where`` names it in the sentence of an error."""
+    try:
+        return model.model_validate(content)
     except ValidationError as error:
-        raise RequestError(f"{path}: {_sentence(error, model)}") from None
+        raise RequestError(f"{where}: {_sentence(error, model)}") from None
 
 
 def similar(name: str, allowed: Iterable[str]) -> str:

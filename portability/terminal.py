@@ -1,4 +1,4 @@
-"""What commands print on the terminal: tables and sentences from plain values."""
+"""What commands print on the terminal: progress, tables and sentences."""
 
 # ruff: noqa: PLC0415
 
@@ -6,16 +6,91 @@ from __future__ import annotations
 
 import json
 import sys
+import threading
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from pynn_portability.run.events import Advanced, Began, Ended, Event
+
+if TYPE_CHECKING:
+    from pynn_portability.results.schema import StudyResults
+
+SECONDS_BETWEEN_LINES = 10.0
+"""In a pipe."""
 
 
-def verdicts(content: Mapping[str, Any], report: Path) -> None:
+class Display:
+    """Draws events: bars on a terminal or in a notebook, and a plain line now and then in a pipe.
+
+    A context manager; everything goes to standard error.
+    """
+
+    def __init__(self) -> None:
+        from rich.console import Console
+
+        self._console = Console(stderr=True)
+        self._drawn = self._console.is_terminal or self._console.is_jupyter
+        self._lock = threading.Lock()
+        self._lines: dict[str, Any] = {}
+        self._phases: dict[str, str] = {}
+        self._said = time.monotonic()
+
+    def __enter__(self) -> Display:
+        if self._drawn:
+            from rich import progress
+
+            self._progress = progress.Progress(
+                progress.TextColumn("{task.description}", markup=False),
+                progress.BarColumn(),
+                progress.TaskProgressColumn(),
+                progress.TextColumn("{task.fields[phase]}", markup=False),
+                progress.TimeElapsedColumn(),
+                console=self._console,
+                transient=True,
+            )
+            self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._drawn:
+            self._progress.stop()
+
+    def __call__(self, event: Event) -> None:
+        """Listen to an event."""
+        with self._lock:
+            if self._drawn:
+                self._draw(event)
+            else:
+                self._say(event)
+
+    def _draw(self, event: Event) -> None:
+        match event:
+            case Began(work, total):
+                self._lines[work] = self._progress.add_task(work, total=total, phase="starting")
+            case Advanced(work, done, phase) if work in self._lines:
+                self._progress.update(self._lines[work], completed=done, phase=phase)
+            case Ended(work) if work in self._lines:
+                self._progress.remove_task(self._lines.pop(work))
+
+    def _say(self, event: Event) -> None:
+        if isinstance(event, Ended):
+            self._phases.pop(event.work, None)
+            return
+        phase = event.phase if isinstance(event, Advanced) else "starting"
+        self._phases[event.work] = phase
+        if time.monotonic() - self._said >= SECONDS_BETWEEN_LINES:
+            self._said = time.monotonic()
+            said = (f"{work}: {phase}" if phase else work for work, phase in self._phases.items())
+            print("; ".join(said), file=sys.stderr)
+
+
+def verdicts(results: StudyResults, report: Path) -> None:
     """Verdicts of a study, and where its report is."""
     rows = [
-        (entry["backend"], entry["format"], entry["verdict"], next(iter(entry["reasons"]), ""))
-        for entry in (content["reference"], *content["candidates"])
+        (entry.backend, entry.format, entry.verdict, next(iter(entry.reasons), ""))
+        for entry in (results.reference, *results.candidates)
     ]
     table(("backend", "format", "verdict", "reason"), rows)
     print(f"report: {report}")
@@ -29,22 +104,21 @@ EXPECTATIONS = {
 }
 
 
-def predictions(
-    candidates: Sequence[tuple[str, str]], entries: Sequence[Mapping[str, Any]]
-) -> None:
-    """What theory expects of (backend, format) candidates."""
+def predictions(predicted: Sequence[Mapping[str, Any]]) -> None:
+    """What theory expects of candidates: backend, format and prediction of each."""
     table(
         ("backend", "format", "prediction", "largest ratio", "population", "not covered"),
         [
             (
-                backend,
-                name,
+                candidate["backend"],
+                candidate["format"],
                 EXPECTATIONS[entry["verdict"]],
                 _decimal(entry.get("ratio")),
                 entry.get("population") or "",
                 entry["reason"] or " ".join(entry["limits"]),
             )
-            for (backend, name), entry in zip(candidates, entries, strict=True)
+            for candidate in predicted
+            for entry in (candidate["prediction"],)
         ],
     )
     print(
@@ -100,7 +174,7 @@ def selftest(findings: Sequence[Any]) -> None:
 
 
 def description(d: Mapping[str, Any]) -> None:
-    """What a study would run, by `execution.describe`."""
+    """What a study would run, by `pynn_portability.run.plan.describe`."""
     table(
         ("population", "cells", "type", "recorded", "in-degree"),
         [

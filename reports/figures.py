@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TypeVar
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -31,10 +31,8 @@ from pynn_portability.reports.drawing import (
     style,
     ticks,
 )
+from pynn_portability.results.schema import Baseline, PartOfRuns, Score
 from pynn_portability.spikes.data import SpikeData
-
-Score = Mapping[str, Any]
-"""An entry of ``scores`` or ``baseline`` in results.json."""
 
 TITLES = {
     "rate": "Firing rate",
@@ -63,17 +61,34 @@ MAX_BINS = 40
 RASTER_NEURONS = 1500
 
 
-def _values(entry: Score, key: str) -> Sample:
-    values = np.array([finite(v) for v in entry.get(key) or ()])
+Comparison = TypeVar("Comparison", Score, Baseline)
+
+
+def _values(distances: Sequence[float | None]) -> Sample:
+    values = np.array([finite(v) for v in distances])
     return values[np.isfinite(values)]
 
 
-def _of(entries: Sequence[Score], statistic: str) -> dict[str, Score]:
-    return {e["population"]: e for e in entries if e["statistic"] == statistic}
+def _of(entries: Sequence[Comparison], statistic: str) -> dict[str, Comparison]:
+    return {e.population: e for e in entries if e.statistic == statistic}
+
+
+def _between(entry: Score | Baseline | None) -> tuple[float, float]:
+    """Mean and SD of the distances between seeds of the reference, NaN where unknown."""
+    if entry is None:
+        return math.nan, math.nan
+    return finite(entry.ks_baseline_mean), finite(entry.ks_baseline_sd)
+
+
+def _deviates(score: Score | None) -> bool:
+    return score is not None and score.deviates
 
 
 def ks_picture(
-    statistic: str, populations: Sequence[str], baseline: Sequence[Score], scores: Sequence[Score]
+    statistic: str,
+    populations: Sequence[str],
+    baseline: Sequence[Baseline],
+    scores: Sequence[Score],
 ) -> Picture:
     """KS distance of each population between reference seeds and, if there are scores, paired.
 
@@ -108,9 +123,9 @@ def ks_picture(
         for tick, population in zip(axes.get_xticklabels(), populations, strict=True):
             if tilted:
                 tick.set(rotation=45, rotation_mode="anchor", ha="right", va="center")
-            if paired.get(population, {}).get("verdict") == "deviates":
+            if _deviates(paired.get(population)):
                 tick.set(color="#b34700", weight="bold")
-        deviating = [p for p in populations if paired.get(p, {}).get("verdict") == "deviates"]
+        deviating = [p for p in populations if _deviates(paired.get(p))]
         alt = f"Kolmogorov-Smirnov distance of {lower(TITLES[statistic])} in each population"
         if paired:
             alt += f", candidate against the baseline; deviating populations: {names(deviating)}."
@@ -119,10 +134,10 @@ def ks_picture(
         return canvas.picture(f"ks {statistic}", alt)
 
 
-def _draw_baseline(axes: Axes, x: float, entry: Score) -> float:
+def _draw_baseline(axes: Axes, x: float, entry: Baseline) -> float:
     """Draw the baseline of one population at ``x``; the largest value drawn."""
-    mean, sd = finite(entry.get("ks_baseline_mean")), finite(entry.get("ks_baseline_sd"))
-    pairs = _values(entry, "ks_baseline")
+    mean, sd = _between(entry)
+    pairs = _values(entry.ks_baseline)
     top = float(pairs.max()) if pairs.size else 0.0
     if math.isfinite(mean):
         spread = sd if math.isfinite(sd) else 0.0
@@ -137,9 +152,9 @@ def _draw_baseline(axes: Axes, x: float, entry: Score) -> float:
 
 def _draw_paired(axes: Axes, x: float, score: Score) -> float:
     """Draw the candidate's paired KS of one population at ``x``; the largest value drawn."""
-    marker, colour = MARKS.get(score.get("verdict", ""), MARKS["inconclusive"])
-    seeds = _values(score, "ks_paired_seeds")
-    mean = finite(score.get("ks_paired"))
+    marker, colour = MARKS[score.verdict]
+    seeds = _values(score.ks_paired_seeds)
+    mean = finite(score.ks_paired)
     spread_x = x + 0.2 + np.linspace(-0.13, 0.13, seeds.size) if seeds.size > 1 else x + 0.2
     axes.plot(
         np.broadcast_to(spread_x, seeds.shape), seeds, ".", color=colour, ms=4, mew=0, alpha=0.55
@@ -194,13 +209,13 @@ def distribution_picture(
             left, top, width, height = grid.place(index, 4)
             axes = canvas.axes(left, top, width, height)
             canvas.text(left, top - 5, short(population, 18), size=8.5)
-            score = paired.get(population, {})
-            if math.isfinite(finite(score.get("ks_paired"))):
-                deviates = score.get("verdict") == "deviates"
+            score = paired.get(population)
+            if score is not None and score.ks_paired is not None:
+                deviates = score.deviates
                 canvas.text(
                     left + width,
                     top - 5,
-                    ("◆ " if deviates else "") + f"KS {score['ks_paired']:.3f}",
+                    ("◆ " if deviates else "") + f"KS {score.ks_paired:.3f}",
                     size=8,
                     ha="right",
                     color="#b34700" if deviates else "#666666",
@@ -247,7 +262,7 @@ def _draw_distributions(
 def sweep_picture(
     statistic: str,
     populations: Sequence[str],
-    baseline: Sequence[Score],
+    baseline: Sequence[Baseline],
     sweeps: Mapping[str, Sequence[tuple[int, Sequence[Score]]]],
 ) -> Picture:
     """Paired KS against the number of bins, a panel per population, a curve per scheme.
@@ -271,9 +286,9 @@ def sweep_picture(
             left, top, width, height = grid.place(index, 40)
             axes = canvas.axes(left, top, width, height)
             canvas.text(left, top - 5, short(population, 18), size=8.5)
-            upper = _draw_sweep_baseline(axes, base.get(population, {}))
+            upper = _draw_sweep_baseline(axes, base.get(population))
             for scheme, points in sweeps.items():
-                scores = [_of(s, statistic).get(population, {}) for _, s in points]
+                scores = [_of(s, statistic).get(population) for _, s in points]
                 x = np.log2([n for n, _ in points])
                 upper = max(upper, _draw_curve(axes, x, scores, *SCHEMES[scheme]))
             axes.set_ylim(0, 1.1 * upper if upper > 0 else 1)
@@ -287,7 +302,7 @@ def sweep_picture(
         )
 
 
-def duration_picture(parts: Sequence[Mapping[str, Any]], margin: float) -> Picture:
+def duration_picture(parts: Sequence[PartOfRuns], margin: float) -> Picture:
     """Largest ratio of each statistic against the part of the runs that is used.
 
     ``parts`` are those of a candidate in results.json. The dashed lines are the ratios 1, of the
@@ -295,7 +310,7 @@ def duration_picture(parts: Sequence[Mapping[str, Any]], margin: float) -> Pictu
     (as Dasbach et al. 2021, figure 7 G-I, with ratios instead of distances).
     """
     width, height = 380, 212
-    seconds = [part["duration"] / 1000 for part in parts]
+    seconds = [part.duration / 1000 for part in parts]
     with style():
         canvas = Canvas(width, height)
         canvas.text(6, 14, "Largest ratio, by model time used", weight="bold", size=9)
@@ -303,10 +318,10 @@ def duration_picture(parts: Sequence[Mapping[str, Any]], margin: float) -> Pictu
         top = margin
         _statistic_legend(canvas)
         for statistic, (marker, colour) in STATISTIC_MARKS.items():
-            ratios = np.array([finite(part["largest"].get(statistic)) for part in parts])
+            ratios = np.array([finite(part.largest.get(statistic)) for part in parts])
             axes.plot(seconds, ratios, color=colour, lw=1.1)
             for x, y, part in zip(seconds, ratios, parts, strict=True):
-                face = colour if part["verdict"] == "deviates" else "white"
+                face = colour if part.verdict == "deviates" else "white"
                 axes.plot([x], [y], marker, ms=5, mec=colour, mfc=face, mew=1.1)
             top = max(top, float(np.nanmax(ratios, initial=0.0)))
         for level in (1.0, margin):
@@ -319,14 +334,14 @@ def duration_picture(parts: Sequence[Mapping[str, Any]], margin: float) -> Pictu
             "ratios by time",
             "Largest ratio of each statistic against the model time used, with verdicts "
             + ", ".join(
-                f"{part['verdict']} at {x:g} s" for x, part in zip(seconds, parts, strict=True)
+                f"{part.verdict} at {x:g} s" for x, part in zip(seconds, parts, strict=True)
             )
             + ".",
         )
 
 
 def part_picture(
-    statistic: str, populations: Sequence[str], candidates: Sequence[Sequence[Mapping[str, Any]]]
+    statistic: str, populations: Sequence[str], candidates: Sequence[Sequence[PartOfRuns]]
 ) -> Picture:
     """Paired KS against the model time used, a panel per population, a curve per candidate.
 
@@ -345,8 +360,8 @@ def part_picture(
             canvas.text(left, top - 5, short(population, 18), size=8.5)
             upper = 0.0
             for number, parts in enumerate(candidates):
-                seconds = np.array([part["duration"] / 1000 for part in parts])
-                scores = [_of(part["scores"], statistic).get(population, {}) for part in parts]
+                seconds = np.array([part.duration / 1000 for part in parts])
+                scores = [_of(part.scores, statistic).get(population) for part in parts]
                 if number == 0:
                     upper = _draw_part_baseline(axes, seconds, scores)
                     axes.set_xscale("log", base=2)
@@ -362,18 +377,15 @@ def part_picture(
         )
 
 
-def _draw_part_baseline(axes: Axes, seconds: Sample, scores: Sequence[Score]) -> float:
-    mean, sd = (
-        np.array([finite(score.get(key)) for score in scores])
-        for key in ("ks_baseline_mean", "ks_baseline_sd")
-    )
+def _draw_part_baseline(axes: Axes, seconds: Sample, scores: Sequence[Score | None]) -> float:
+    mean, sd = np.array([_between(score) for score in scores]).T
     axes.fill_between(seconds, np.maximum(mean - sd, 0.0), mean + sd, color=BAND, lw=0)
     axes.plot(seconds, mean, color=INK, lw=1.1)
     return float(np.nanmax(mean + sd, initial=0.0))
 
 
 def population_mean_pictures(
-    baseline: Sequence[Score], candidates: Sequence[tuple[str, Sequence[Score]]]
+    baseline: Sequence[Baseline], candidates: Sequence[tuple[str, Sequence[Score]]]
 ) -> list[Picture]:
     """KS distances averaged over populations by candidate (name and scores), three to a picture.
 
@@ -387,7 +399,7 @@ def population_mean_pictures(
 
 
 def _population_mean_picture(
-    baseline: Sequence[Score], candidates: Sequence[tuple[str, Sequence[Score]]]
+    baseline: Sequence[Baseline], candidates: Sequence[tuple[str, Sequence[Score]]]
 ) -> Picture:
     width, height = 380, 226
     with style():
@@ -397,7 +409,7 @@ def _population_mean_picture(
         axes = canvas.axes(50, 46, width - 56, height - 46 - 30)
         upper = 0.0
         for i, (statistic, (marker, colour)) in enumerate(STATISTIC_MARKS.items()):
-            between = _population_means(baseline, statistic, "ks_baseline")
+            between = _population_means([b.ks_baseline for b in _of(baseline, statistic).values()])
             for x, (_, scores) in enumerate(candidates):
                 place = x + (i - 1) * 0.3
                 if between.size:
@@ -406,7 +418,9 @@ def _population_mean_picture(
                     axes.add_patch(Rectangle(box, 0.24, mean + sd - box[1], color=BAND, lw=0))
                     axes.plot([place - 0.12, place + 0.12], [mean, mean], color=INK, lw=1.3)
                     upper = max(upper, mean + sd)
-                paired = _population_means(scores, statistic, "ks_paired_seeds")
+                paired = _population_means(
+                    [s.ks_paired_seeds for s in _of(scores, statistic).values()]
+                )
                 if paired.size:
                     mean, sd = float(paired.mean()), float(paired.std())
                     axes.errorbar(
@@ -425,9 +439,9 @@ def _population_mean_picture(
         )
 
 
-def _population_means(entries: Sequence[Score], statistic: str, key: str) -> Sample:
+def _population_means(distances: Sequence[Sequence[float | None]]) -> Sample:
     """Means over populations, one per seed or pair of seeds; empty when populations lack some."""
-    rows = [_values(entry, key) for entry in _of(entries, statistic).values()]
+    rows = [_values(of_population) for of_population in distances]
     if not rows or len({row.size for row in rows}) > 1:
         return np.empty(0)
     return np.asarray(np.mean(rows, axis=0))
@@ -438,8 +452,8 @@ def _statistic_legend(canvas: Canvas) -> None:
         canvas.text(54 + 88 * i, 34, STATISTIC_LEGEND[statistic], color=colour, size=8.5)
 
 
-def _draw_sweep_baseline(axes: Axes, entry: Score) -> float:
-    mean, sd = finite(entry.get("ks_baseline_mean")), finite(entry.get("ks_baseline_sd"))
+def _draw_sweep_baseline(axes: Axes, entry: Baseline | None) -> float:
+    mean, sd = _between(entry)
     if not math.isfinite(mean):
         return 0.0
     spread = sd if math.isfinite(sd) else 0.0
@@ -448,15 +462,17 @@ def _draw_sweep_baseline(axes: Axes, entry: Score) -> float:
     return mean + spread
 
 
-def _draw_curve(axes: Axes, x: Sample, scores: Sequence[Score], marker: str, colour: str) -> float:
+def _draw_curve(
+    axes: Axes, x: Sample, scores: Sequence[Score | None], marker: str, colour: str
+) -> float:
     """Draw paired distances, mean +- SD over seeds, at ``x``; the largest value drawn."""
     # A failed candidate has no score: the curve has a gap there.
-    mean = np.array([finite(score.get("ks_paired")) for score in scores])
-    seeds = [_values(score, "ks_paired_seeds") for score in scores]
+    mean = np.array([finite(score.ks_paired if score else None) for score in scores])
+    seeds = [_values(score.ks_paired_seeds if score else ()) for score in scores]
     sd = np.array([np.std(v) if v.size else 0.0 for v in seeds])
     axes.errorbar(x, mean, sd, color=colour, lw=1.1, elinewidth=0.9)
     for xi, yi, score in zip(x, mean, scores, strict=True):
-        face = colour if score.get("verdict") == "deviates" else "white"
+        face = colour if _deviates(score) else "white"
         axes.plot([xi], [yi], marker, ms=4.6, mec=colour, mfc=face, mew=1.1)
     return float(np.nanmax(mean + sd, initial=0.0))
 

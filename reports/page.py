@@ -15,7 +15,7 @@ from pynn_portability.files import replacing
 from pynn_portability.judge.adequacy import Evidence
 from pynn_portability.judge.statistics import STATISTICS, Statistics
 from pynn_portability.reports import drawing, figures, sections
-from pynn_portability.reports.drawing import Picture, finite
+from pynn_portability.reports.drawing import Picture
 from pynn_portability.reports.figures import Curve
 from pynn_portability.reports.sections import COARSEST, Key, key_of
 from pynn_portability.reports.text import (
@@ -28,6 +28,15 @@ from pynn_portability.reports.text import (
     moment,
     significant,
     value,
+)
+from pynn_portability.results.schema import (
+    CandidateEntry,
+    EnsembleEntry,
+    PlantedFault,
+    ReferenceEntry,
+    RunEntry,
+    Score,
+    StudyResults,
 )
 from pynn_portability.spikes.data import SpikeData
 
@@ -48,21 +57,18 @@ THEORY_DRAWINGS = ("distances", "means", "spread", "matrices")
 
 def write_report(
     path: Path,
-    results: Mapping[str, Any],
-    statistics: Mapping[Key, Mapping[int, Statistics]],
+    results: StudyResults,
+    evidence: Mapping[Key, Evidence],
     spikes: Mapping[Key, SpikeData],
-    evidence: Evidence | None = None,
     drawings: Path | None = None,
 ) -> None:
     """Write the report of a study to ``path``: HTML without scripts, style and drawings inside.
 
-    ``results`` is the content of results.json (schema ``portability-results/1``). ``statistics``
-    holds the samples of every successful run by (backend, format) and seed, ``spikes`` one run of
-    the reference and of each candidate, for rasters, ``evidence`` the samples of parts of the runs
-    and of null models. What is missing, of a failed candidate for instance, is shown as missing. The
-    same input gives the same file; an existing file is replaced whole or not at all. With a folder
-    ``drawings`` every drawing is also written there, as an SVG file. Raises ``OSError`` when a file
-    cannot be written.
+    ``evidence`` has the ensembles of runs, of their parts and of null models, and ``spikes`` one run
+    for rasters, by (backend, format). What is missing, of a failed candidate for instance, is shown as
+    missing. The same input gives the same file; an existing file is replaced whole or not at all. With a
+    folder ``drawings`` every drawing is also written there, as an SVG file. Raises ``OSError`` when a
+    file cannot be written.
     """
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent / "templates"),
@@ -78,7 +84,7 @@ def write_report(
         "duration": duration,
         "value": value,
     }
-    context = _context(results, statistics, spikes, evidence or Evidence())
+    context = _Page(results, evidence, spikes).context()
     html = environment.get_template("report.html").render(**context)
     with replacing(Path(path)) as temporary:
         temporary.write_text(html, encoding="utf-8", errors="replace")
@@ -115,7 +121,7 @@ def _drawings(context: Mapping[str, Any]) -> dict[str, Picture]:
             for n in context["nulls"]["candidates"]
         ),
         *(
-            (f"length {kind}", context["durations"].get(kind, []))
+            (f"length {kind}", context["durations"][kind] if context["durations"] else [])
             for kind in ("distances", "converging", "drift")
         ),
     ]
@@ -130,130 +136,154 @@ def _drawings(context: Mapping[str, Any]) -> dict[str, Picture]:
     return files
 
 
-def _context(
-    results: Mapping[str, Any],
-    statistics: Mapping[Key, Mapping[int, Statistics]],
-    spikes: Mapping[Key, SpikeData],
-    evidence: Evidence,
-) -> dict[str, Any]:
-    study, reference = results["study"], results["reference"]
-    sizes = {p["label"]: p["size"] for p in results["populations"] if p.get("recorded", True)}
-    labels = list(sizes)
-    start = study["warmup"]
-    stop = start + min(RASTER_MS, study["duration"])
-    baseline = reference.get("baseline") or []
-    reference_samples = statistics.get(key_of(reference), {})
+class _Page:
+    """What the templates show."""
 
-    def raster(entry: Mapping[str, Any], role: str, shades: tuple[str, str]) -> Picture | None:
-        data = spikes.get(key_of(entry))
+    def __init__(
+        self,
+        results: StudyResults,
+        evidence: Mapping[Key, Evidence],
+        spikes: Mapping[Key, SpikeData],
+    ) -> None:
+        self._results, self._evidence, self._spikes = results, evidence, spikes
+        self._study, self._reference = results.study, results.reference
+        self._sizes = {p.label: p.size for p in results.populations if p.recorded}
+        self._labels = list(self._sizes)
+
+    def context(self) -> dict[str, Any]:
+        """The variables of the templates."""
+        results, reference, labels = self._results, self._reference, self._labels
+        candidates = [
+            self._candidate(number, entry)
+            for number, entry in enumerate(results.candidates, start=1)
+        ]
+        shown = {**_shared(reference), "id": "reference", "scores": []}
+        everyone = [shown, *candidates]
+        return {
+            "results": results,
+            "study": self._study,
+            "outcome": _outcome(reference, results.candidates),
+            "created": moment(results.provenance.created),
+            "sizes": self._sizes,
+            "reference": shown,
+            "candidates": candidates,
+            "everyone": everyone,
+            # with candidates, their sections show the reference, too
+            "alone": _NOTHING if candidates else self._alone(),
+            "matrix": _matrix(everyone),
+            "sweeps": sections.sweeps(labels, results, self._runs, self._raster),
+            "failures": _failures(everyone),
+            "theory": sections.theory(reference.baseline, results.candidates),
+            "deployment": results.deployment,
+            "warnings": results.warnings,
+            "resolution": _resolution(reference),
+            "unnoticed": _unnoticed(results.selftest),
+            "adequacy": _adequacy(labels, reference, [reference, *results.candidates]),
+            "null_statistics": list(dict.fromkeys(n.statistic for n in reference.null)),
+            "nulls": sections.nulls(labels, results, self._evidence),
+            "durations": sections.durations(labels, results, self._evidence),
+            "selftest": results.selftest,
+            "unfold": len(candidates) <= OPEN_CANDIDATES,
+            "verdicts": VERDICTS,
+            "titles": {s: figures.TITLES[s] for s in STATISTICS},
+            "units": figures.UNITS,
+            "decimals": DECIMALS,
+            "colours": _COLOURS,
+            "dash": DASH,
+        }
+
+    def _runs(self, entry: EnsembleEntry) -> Mapping[int, Statistics]:
+        """Statistics of an ensemble's whole runs by seed, nothing where there is none."""
+        found = self._evidence.get(key_of(entry))
+        return found.whole.runs if found else {}
+
+    def _raster(self, entry: EnsembleEntry, role: str, shades: tuple[str, str]) -> Picture | None:
+        data = self._spikes.get(key_of(entry))
         if data is None:
             return None
-        title = f"{role}: {entry['backend']} {entry['format']}"
-        return figures.raster_picture(title, sizes, data, start, stop, shades)
+        start = self._study.warmup
+        stop = start + min(RASTER_MS, self._study.duration)
+        title = f"{role}: {entry.backend} {entry.format}"
+        return figures.raster_picture(title, self._sizes, data, start, stop, shades)
 
-    def distributions(
-        samples: Mapping[int, Statistics] | None, scores: Sequence[figures.Score]
+    def _distributions(
+        self, candidate: Mapping[int, Statistics] | None, scores: Sequence[Score]
     ) -> list[Picture]:
-        curves = [Curve(reference_samples, drawing.INK)]
-        if samples is not None:
-            curves.append(Curve(samples, drawing.BLUE))
-        title = "of the reference" if samples is None else "of reference and candidate"
-        return sections.distributions(labels, curves, title, study["duration"], scores)
+        curves = [Curve(self._runs(self._reference), drawing.INK)]
+        title = "of the reference"
+        if candidate is not None:
+            curves.append(Curve(candidate, drawing.BLUE))
+            title = "of reference and candidate"
+        return sections.distributions(self._labels, curves, title, self._study.duration, scores)
 
-    reference_raster = raster(reference, "reference", figures.REFERENCE_SHADES)
-    candidates = []
-    for number, entry in enumerate(results["candidates"], start=1):
-        shared = _shared(entry)
-        scores, samples = shared["scores"], statistics.get(key_of(entry), {})
-        own_raster = raster(entry, "candidate", figures.CANDIDATE_SHADES)
-        candidates.append(
-            {
-                **shared,
-                "id": f"candidate-{number}",
-                "ks": [figures.ks_picture(s, labels, baseline, scores) for s in STATISTICS]
-                if scores
-                else [],
-                "distributions": distributions(samples, scores),
-                "rasters": [p for p in (reference_raster, own_raster) if p] if own_raster else [],
-                "durations": [figures.duration_picture(shared["parts"], results["rule"]["margin"])]
-                if len(shared["parts"]) > 1
-                else [],
-            }
-        )
-    # With candidates their sections show the reference too.
-    alone: dict[str, list[Picture]] = {"ks": [], "distributions": [], "rasters": []}
-    if not candidates:
-        if any(finite(b.get("ks_baseline_mean")) >= 0 for b in baseline):
-            alone["ks"] = [figures.ks_picture(s, labels, baseline, []) for s in STATISTICS]
-        alone["distributions"] = distributions(None, [])
-        alone["rasters"] = [reference_raster] if reference_raster else []
-    shown = {**_shared(reference), "id": "reference"}
-    everyone = [shown, *candidates]
+    def _candidate(self, number: int, entry: CandidateEntry) -> dict[str, Any]:
+        """A candidate's section."""
+        baseline, scores = self._reference.baseline, entry.scores
+        reference = self._raster(self._reference, "reference", figures.REFERENCE_SHADES)
+        own = self._raster(entry, "candidate", figures.CANDIDATE_SHADES)
+        margin = self._results.rule.margin
+        return {
+            **_shared(entry),
+            "id": f"candidate-{number}",
+            "scores": scores,
+            "diagnosis": entry.diagnosis,
+            "parts": entry.parts,
+            "ks": [figures.ks_picture(s, self._labels, baseline, scores) for s in STATISTICS]
+            if scores
+            else [],
+            "distributions": self._distributions(self._runs(entry), scores),
+            "rasters": [p for p in (reference, own) if p] if own else [],
+            "durations": [figures.duration_picture(entry.parts, margin)]
+            if len(entry.parts) > 1
+            else [],
+        }
+
+    def _alone(self) -> dict[str, list[Picture]]:
+        """Drawings of a reference without candidates."""
+        baseline = self._reference.baseline
+        measured = any(b.ks_baseline_mean is not None for b in baseline)
+        raster = self._raster(self._reference, "reference", figures.REFERENCE_SHADES)
+        return {
+            "ks": [figures.ks_picture(s, self._labels, baseline, []) for s in STATISTICS]
+            if measured
+            else [],
+            "distributions": self._distributions(None, []),
+            "rasters": [raster] if raster else [],
+        }
+
+
+_NOTHING: Mapping[str, list[Picture]] = {"ks": [], "distributions": [], "rasters": []}
+
+_COLOURS: Mapping[str, Any] = {
+    "ink": drawing.INK,
+    "grey": drawing.GREY,
+    "band": drawing.BAND,
+    "candidate": drawing.BLUE,
+    "marks": figures.MARKS,
+    "schemes": figures.SCHEMES,
+    "coarsest": COARSEST,
+    "later": drawing.ORANGE,
+}
+
+
+def _shared(entry: EnsembleEntry) -> dict[str, Any]:
+    """What the page shows of the reference and of every candidate."""
     return {
-        "results": results,
-        "study": study,
-        "outcome": _outcome(reference, results["candidates"]),
-        "created": moment(results["provenance"].get("created")),
-        "sizes": sizes,
-        "reference": shown,
-        "candidates": candidates,
-        "everyone": everyone,
-        "alone": alone,
-        "matrix": _matrix(everyone),
-        "sweeps": sections.sweeps(
-            labels, baseline, results["candidates"], statistics, raster, study, reference
-        ),
-        "failures": _failures(everyone),
-        "theory": sections.theory(baseline, results["candidates"]),
-        "deployment": results.get("deployment"),
-        "warnings": results.get("warnings") or [],
-        "resolution": _resolution(reference),
-        "unnoticed": _unnoticed(results.get("selftest") or []),
-        "adequacy": _adequacy(labels, reference, [reference, *results["candidates"]]),
-        "null_statistics": list(dict.fromkeys(n["statistic"] for n in reference.get("null") or ())),
-        "nulls": sections.nulls(labels, results, evidence),
-        "durations": sections.durations(labels, results, evidence),
-        "selftest": results.get("selftest") or [],
-        "unfold": len(candidates) <= OPEN_CANDIDATES,
-        "verdicts": VERDICTS,
-        "titles": {s: figures.TITLES[s] for s in STATISTICS},
-        "units": figures.UNITS,
-        "decimals": DECIMALS,
-        "colours": {
-            "ink": drawing.INK,
-            "grey": drawing.GREY,
-            "band": drawing.BAND,
-            "candidate": drawing.BLUE,
-            "marks": figures.MARKS,
-            "schemes": figures.SCHEMES,
-            "coarsest": COARSEST,
-            "later": drawing.ORANGE,
-        },
-        "dash": DASH,
+        "backend": entry.backend,
+        "format": entry.format,
+        "verdict": entry.verdict,
+        "reasons": entry.reasons,
+        "runs": entry.runs,
+        "notes": entry.notes,
+        "means": {(m.population, m.statistic): m.mean for m in entry.means},
+        "cost": entry.cost,
+        "tally": _tally(entry),
     }
 
 
-def _shared(entry: Mapping[str, Any]) -> dict[str, Any]:
-    """What the page shows of the reference and of every candidate; a failed one may lack it."""
-    lists = {
-        key: entry.get(key) or []
-        for key in ("reasons", "scores", "runs", "notes", "parts", "diagnosis")
-    }
-    means = {(m["population"], m["statistic"]): m["mean"] for m in entry.get("means") or []}
-    return {
-        "backend": entry["backend"],
-        "format": entry["format"],
-        "verdict": entry["verdict"],
-        **lists,
-        "means": means,
-        "cost": entry.get("cost") or {},
-        "tally": _tally(entry["verdict"], lists["runs"], lists["scores"]),
-    }
-
-
-def _resolution(reference: Mapping[str, Any]) -> str:
+def _resolution(reference: ReferenceEntry) -> str:
     """The smallest changes of rates that the study would notice, in a sentence; empty if unknown."""
-    noticed = reference.get("noticed_rate_changes") or {}
+    noticed = reference.noticed_rate_changes
     if not noticed:
         return ""
     by_change: dict[float, list[str]] = {}
@@ -272,87 +302,87 @@ def _resolution(reference: Mapping[str, Any]) -> str:
 
 
 def _adequacy(
-    labels: Sequence[str], reference: Mapping[str, Any], entries: Sequence[Mapping[str, Any]]
+    labels: Sequence[str], reference: ReferenceEntry, entries: Sequence[EnsembleEntry]
 ) -> list[dict[str, Any]]:
     """By population, what the data can show: see `pynn_portability.judge.adequacy`."""
-    noticed = reference.get("noticed_rate_changes") or {}
-    if not noticed:
-        return []
-    nothing = {"silent": None, "single": None}
+    noticed = reference.noticed_rate_changes
     rows = []
-    for population in labels:
+    for population in labels if noticed else ():
         change = noticed.get(population)
-        counts = [
-            next((c for c in e.get("sparse") or [] if c["population"] == population), nothing)
-            for e in entries
-        ]
+        counts = [next((c for c in e.sparse if c.population == population), None) for e in entries]
         rows.append(
             {
                 "population": population,
                 "noticed": f"{change:.0%}" if change else "none",
-                "null": [n for n in reference.get("null") or [] if n["population"] == population],
-                "sparse": counts,
+                "null": [n for n in reference.null if n.population == population],
+                "sparse": [
+                    {
+                        "silent": found.silent if found else None,
+                        "single": found.single if found else None,
+                    }
+                    for found in counts
+                ],
             }
         )
     return rows
 
 
-def _unnoticed(findings: Sequence[Mapping[str, Any]]) -> str:
+def _unnoticed(findings: Sequence[PlantedFault]) -> str:
     """What of the planted faults a study notices, in a sentence; empty without any."""
     if not findings:
         return ""
     missed = [
-        f"{found['fault']} (up to {value(found['tried'][-1])})"
+        f"{found.fault} (up to {value(found.tried[-1])})"
         for found in findings
-        if found["size"] is None
+        if found.size is None
     ]
     noticed = f"It notices {len(findings) - len(missed)} of {len(findings)} planted faults"
     return f"{noticed}, but not {', '.join(missed)}." if missed else f"{noticed}."
 
 
-def _tally(verdict: str, runs: Sequence[Mapping[str, Any]], scores: Sequence[figures.Score]) -> str:
+def _tally(entry: EnsembleEntry) -> str:
     """What a cell of the matrix says below the verdict."""
-    if verdict == "failed":
-        return f"{_failed(runs)} of {count(len(runs), 'run')}"
-    if verdict in ("reference", "not run"):
-        return count(len(runs), "seed")
-    comparisons = count(len(scores), "comparison")
-    if verdict == "pass":
+    if entry.verdict == "failed":
+        return f"{_failed(entry.runs)} of {count(len(entry.runs), 'run')}"
+    if not isinstance(entry, CandidateEntry) or entry.verdict == "not run":
+        return count(len(entry.runs), "seed")
+    comparisons = count(len(entry.scores), "comparison")
+    if entry.verdict == "pass":
         return f"all {comparisons}"
-    return f"{sum(s['verdict'] == verdict for s in scores)} of {comparisons}"
+    return f"{sum(s.verdict == entry.verdict for s in entry.scores)} of {comparisons}"
 
 
-def _failed(runs: Sequence[Mapping[str, Any]]) -> int:
-    return sum(run["status"] == "failed" for run in runs)
+def _failed(runs: Sequence[RunEntry]) -> int:
+    return sum(run.status == "failed" for run in runs)
 
 
 def _failures(everyone: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Failed runs; seeds that failed in the same way share a row."""
     rows = []
     for entry in everyone:
-        by_error: dict[str | None, list[Mapping[str, Any]]] = {}
+        by_error: dict[str | None, list[RunEntry]] = {}
         for run in entry["runs"]:
-            if run["status"] == "failed":
-                by_error.setdefault(run["error"], []).append(run)
+            if run.status == "failed":
+                by_error.setdefault(run.error, []).append(run)
         for error, runs in by_error.items():
-            logs = [run["log"] for run in runs if run.get("log")]
-            seeds = [run["seed"] for run in runs]
+            logs = [run.log for run in runs if run.log]
+            seeds = [run.seed for run in runs]
             rows.append({"entry": entry, "error": error, "seeds": seeds, "logs": logs})
     return rows
 
 
-def _outcome(reference: Mapping[str, Any], candidates: Sequence[Mapping[str, Any]]) -> str:
+def _outcome(reference: ReferenceEntry, candidates: Sequence[CandidateEntry]) -> str:
     """The result of the study in one sentence."""
-    name = f"{reference['backend']} {reference['format']}"
-    runs = reference.get("runs") or []
+    name = f"{reference.backend} {reference.format}"
+    runs = reference.runs
     failed = _failed(runs)
     if runs and failed == len(runs):
         return f"Every run of the reference, {name}, failed, so nothing can be judged."
     if not candidates and not failed:
         realizations = count(len(runs), "realization")
         return f"The reference alone: {realizations} on {name}, and no candidate to compare."
-    if not failed and candidates and all(c["verdict"] == "pass" for c in candidates):
-        who = listing(f"{c['backend']} {c['format']}" for c in candidates)
+    if not failed and candidates and all(c.verdict == "pass" for c in candidates):
+        who = listing(f"{c.backend} {c.format}" for c in candidates)
         verb = "passes" if len(candidates) == 1 else "pass"
         return f"{who} {verb}: no deviation exceeds the variability between realizations of {name}."
     parts = [f"{failed} of {len(runs)} runs of the reference failed"] if failed else []
@@ -363,7 +393,7 @@ def _outcome(reference: Mapping[str, Any], candidates: Sequence[Mapping[str, Any
         ("pass", "passes", "pass"),
         ("not run", "was not run", "were not run"),
     ):
-        names = [f"{c['backend']} {c['format']}" for c in candidates if c["verdict"] == verdict]
+        names = [f"{c.backend} {c.format}" for c in candidates if c.verdict == verdict]
         if names:
             verb = singular if len(names) == 1 else plural
             parts.append(f"{listing(names)} {verb}")
@@ -376,6 +406,7 @@ def _matrix(everyone: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         "backends": list(dict.fromkeys(e["backend"] for e in everyone)),
         "formats": list(dict.fromkeys(e["format"] for e in everyone)),
         "entries": {
-            key: [e for e in everyone if key_of(e) == key] for key in {key_of(e) for e in everyone}
+            key: [e for e in everyone if (e["backend"], e["format"]) == key]
+            for key in {(e["backend"], e["format"]) for e in everyone}
         },
     }

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -33,6 +32,7 @@ from pynn_portability.reports.drawing import (
     style,
     ticks,
 )
+from pynn_portability.results.schema import Epsilon
 
 MEASURES = {
     "mu": ("⟨μ⟩", GREEN),
@@ -112,7 +112,7 @@ def _spread_canvas(title: str) -> tuple[Canvas, Axes]:
     return canvas, axes
 
 
-def epsilon_pictures(errors: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[Picture]:
+def epsilon_pictures(errors: Mapping[str, Sequence[Epsilon]]) -> list[Picture]:
     """Discretisation errors of the input by format, means over pairs of populations.
 
     ``errors`` maps a format to the entries of ``epsilon`` in results.json; three formats share a
@@ -126,7 +126,7 @@ def epsilon_pictures(errors: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[
     ]
 
 
-def _epsilon_picture(errors: Mapping[str, Sequence[Mapping[str, Any]]]) -> Picture:
+def _epsilon_picture(errors: Mapping[str, Sequence[Epsilon]]) -> Picture:
     bottom, top = SMALLEST_ERROR / 10, LARGEST_ERROR * 10
     width, height = 380, 226
     with style():
@@ -163,14 +163,14 @@ def _epsilon_picture(errors: Mapping[str, Sequence[Mapping[str, Any]]]) -> Pictu
         )
 
 
-def epsilon_matrix_picture(name: str, entries: Sequence[Mapping[str, Any]]) -> Picture:
+def epsilon_matrix_picture(name: str, entries: Sequence[Epsilon]) -> Picture:
     """Discretisation errors of every pair of source and target population, a panel per measure.
 
     ``entries`` are those of ``epsilon`` in results.json; of several projections between two
     populations the largest error is drawn (Dasbach et al. 2021, supplementary figure 2).
     """
-    targets = list(dict.fromkeys(e["target"] for e in entries))
-    sources = [s for s in dict.fromkeys(e["source"] for e in entries) if s not in targets]
+    targets = list(dict.fromkeys(e.target for e in entries))
+    sources = [s for s in dict.fromkeys(e.source for e in entries) if s not in targets]
     sources = [*targets, *sources]
     cell = 14
     panel_width, panel_height = cell * len(sources), cell * len(targets)
@@ -213,19 +213,17 @@ def epsilon_matrix_picture(name: str, entries: Sequence[Mapping[str, Any]]) -> P
         )
 
 
-def _largest_errors(
-    entries: Sequence[Mapping[str, Any]], measure: str
-) -> list[tuple[str, str, float]]:
+def _largest_errors(entries: Sequence[Epsilon], measure: str) -> list[tuple[str, str, float]]:
     """Target, source and the largest error of the projections between them."""
     found: dict[tuple[str, str], float] = {}
     for entry in entries:
-        pair = entry["target"], entry["source"]
-        value = math.inf if entry[measure] is None else entry[measure]
-        found[pair] = max(found.get(pair, 0.0), value)
+        pair = entry.target, entry.source
+        error = entry.measures[measure]
+        found[pair] = max(found.get(pair, 0.0), math.inf if error is None else error)
     return [(target, source, value) for (target, source), value in found.items()]
 
 
-def _mean_error(entries: Sequence[Mapping[str, Any]], measure: str) -> float:
+def _mean_error(entries: Sequence[Epsilon], measure: str) -> float:
     values = [value for _, _, value in _largest_errors(entries, measure)]
     return sum(values) / len(values) if values else math.nan
 

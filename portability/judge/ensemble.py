@@ -24,7 +24,7 @@ from pynn_portability.judge.null_model import part, rate_matched_noise
 from pynn_portability.judge.statistics import STATISTICS, Statistics, statistics
 from pynn_portability.sources import source_files, syntax_digest
 from pynn_portability.spikes.data import SpikeData
-from pynn_portability.spikes.sonata import read_sonata
+from pynn_portability.spikes.sonata import read_extent, read_sonata
 
 
 @dataclass(frozen=True)
@@ -64,6 +64,11 @@ class Recording:
     def spikes(self) -> SpikeData:
         """The spikes; RequestError for a file that is not whole."""
         return read_sonata(self.file)
+
+    @cached_property
+    def extent(self) -> tuple[int, float]:
+        """Number of steps of the run and the time step (ms), without reading spikes."""
+        return read_extent(self.file)
 
     @cached_property
     def _spikes_sha256(self) -> str:

@@ -94,9 +94,7 @@ def baseline_distances(reference: Ensemble) -> dict[Comparison, dict[tuple[int, 
     }
 
 
-def judge(
-    reference: Ensemble, candidate: Ensemble, baseline: Baseline | None = None
-) -> Judgement:
+def judge(reference: Ensemble, candidate: Ensemble, baseline: Baseline | None = None) -> Judgement:
     """Judge a candidate by the runs of seeds that both ensembles have.
 
     ``baseline`` is ``baseline_distances(reference)``, for those who judge several candidates against one
@@ -107,7 +105,9 @@ def judge(
     comparisons = _comparisons([reference, candidate])
     seeds = sorted(set(reference.runs) & set(candidate.runs))
     if baseline is None:
-        baseline = baseline_distances(replace(reference, runs={s: reference.runs[s] for s in seeds}))
+        baseline = baseline_distances(
+            replace(reference, runs={s: reference.runs[s] for s in seeds})
+        )
     paired = {
         c: np.array([_distance(reference.runs[s], candidate.runs[s], c) for s in seeds])
         for c in comparisons

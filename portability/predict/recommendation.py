@@ -13,11 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from pynn_portability.files import replacing
-from pynn_portability.judge.statistics import Statistics, statistics
-from pynn_portability.judge.verdict import baseline_distances, judge
+from pynn_portability.judge.ensemble import Ensemble, Excerpt, Recording
+from pynn_portability.judge.verdict import Baseline, baseline_distances, judge
 from pynn_portability.predict import prediction
-from pynn_portability.run import execution
-from pynn_portability.run.execution import Plan
+from pynn_portability.run.events import Advanced, Began, Ended, Listener
+from pynn_portability.run.executor import execute
+from pynn_portability.run.plan import Plan, refuse_problems
+from pynn_portability.run.plan import plan as plan_study
 from pynn_portability.run.store import Store
 from pynn_portability.run.study import Candidate, Reference, Study
 
@@ -119,9 +121,9 @@ def recommend(
     the next coarser one, then, one by one, coarser formats while they pass or finer ones until one
     does.
     """
-    line = progress.add_task("prediction", total=None, phase="")
+    listener(Began("prediction"))
     predictions = prediction.of_study(plan)
-    progress.remove_task(line)
+    listener(Ended("prediction"))
     _, *names = (name for _, _, name in plan.study.combinations())
     trials = {
         name: Trial(name, entry["verdict"], entry.get("ratio"), entry.get("population"))
@@ -200,7 +202,7 @@ class _Judge:
         for outcome in outcomes:
             if outcome.record is None:
                 return f"{outcome.error} (log: {outcome.log})"
-            recording = self._store.recording(outcome.record.key)
+            recording = Recording(self._store.spikes_file(outcome.record.key))
             recordings[outcome.run.format][outcome.run.seed] = recording
         excerpt = Excerpt(self._plan.study.simulation.warmup)
         self._listener(Began("statistics", len(recordings)))

@@ -24,8 +24,8 @@ from pynn_portability.formats.number_format import NumberFormat
 from pynn_portability.model.network import Network
 from pynn_portability.probe.probes import PROBES, Probe, Setup, Spikes
 from pynn_portability.realize.realization import Realization
-from pynn_portability.run.execution import ask
-from pynn_portability.run.worker import Report, serve
+from pynn_portability.run.events import Advanced, Began, Ended, Listener, ignore
+from pynn_portability.run.process import Report, ask, serve
 from pynn_portability.spikes.data import PopulationSpikes
 
 TIMESTEP = 0.1
@@ -200,13 +200,12 @@ def conformance(
     backend: str,
     text: str,
     options: Mapping[str, Any] = MappingProxyType({}),
-    progress: Callable[[Mapping[str, Any]], None] = lambda report: None,
+    listener: Listener = ignore,
 ) -> dict[str, Any]:
     """What all probes say of a backend (by name) with the number format ``text``, see `as_json`.
 
     The simulator gets a process of its own. ``options`` are those of the backend, defaults where
-    missing. ``progress`` is told the phase and the fraction done, as ``{"phase": ...}`` and
-    ``{"fraction": ...}``. Raises RequestError, in one sentence, for what is wrong or missing and for a
+    missing. Raises RequestError, in one sentence, for what is wrong or missing and for a
     simulation that fails.
     """
     given = checked_options(backend, options, f"backend {backend!r}, option ")
@@ -217,7 +216,15 @@ def conformance(
         "base": str(Path.cwd()),  # which paths of formats are relative to
         "options": given.model_dump(),
     }
-    result: dict[str, Any] = ask(__name__, specification, progress)
+
+    def report(said: Mapping[str, Any]) -> None:
+        listener(Advanced(backend, said.get("fraction"), said.get("phase", "simulating")))
+
+    listener(Began(backend, 1.0))
+    try:
+        result: dict[str, Any] = ask(__name__, specification, report)
+    finally:
+        listener(Ended(backend))
     return result
 
 

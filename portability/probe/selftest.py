@@ -16,7 +16,7 @@ from typing import Any
 
 from pynn_portability.errors import RequestError
 from pynn_portability.files import replacing
-from pynn_portability.judge.ensemble import Ensemble, Excerpt
+from pynn_portability.judge.ensemble import Ensemble, Excerpt, Recording
 from pynn_portability.judge.statistics import statistics
 from pynn_portability.judge.verdict import Judgement, baseline_distances, judge
 from pynn_portability.model.transforms import MODEL_FAULTS, ModelFault, plant
@@ -54,7 +54,9 @@ def spike_faults(plan: Plan, store: Store, listener: Listener) -> list[Finding]:
     warmup = plan.study.simulation.warmup
     tasks = tuple(t for t in plan.tasks if t.run.role == "reference")
     outcomes = stored(replace(plan, tasks=tasks), store)
-    recordings = {o.run.seed: store.recording(o.record.key) for o in outcomes if o.record}
+    recordings = {
+        o.run.seed: Recording(store.spikes_file(o.record.key)) for o in outcomes if o.record
+    }
     listener(Began(PLANTED))
     reference = Ensemble.of("reference", recordings, Excerpt(warmup))
     baseline = baseline_distances(reference)
@@ -180,5 +182,5 @@ def _ensemble(label: str, outcomes: Sequence[Outcome], store: Store, warmup: flo
                 f"{store.folder}: a run with a planted fault failed: {outcome.error} (log: "
                 f"{outcome.log})"
             )
-        recordings[outcome.run.seed] = store.recording(outcome.record.key)
+        recordings[outcome.run.seed] = Recording(store.spikes_file(outcome.record.key))
     return Ensemble.of(label, recordings, Excerpt(warmup))

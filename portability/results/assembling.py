@@ -1,296 +1,319 @@
-"""From finished runs to verdicts on disk: ``results.json``, ``junit.xml`` and the report.
-
-The fields of ``results.json`` are documented in ``docs/results.md``.
-"""
+"""From finished runs to results: statistics, verdicts, and what a reader needs to trust them."""
 
 from __future__ import annotations
 
 import datetime
 import importlib.metadata
 import json
-import math
-import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from xml.etree import ElementTree
 
 import numpy as np
 
 from pynn_portability.errors import RequestError
-from pynn_portability.files import replacing
-from pynn_portability.judge import adequacy, diagnosis, null_model
-from pynn_portability.judge import verdict as validation
+from pynn_portability.judge import adequacy, diagnosis, verdict
 from pynn_portability.judge.adequacy import Evidence
-from pynn_portability.judge.statistics import STATISTICS, Statistics, statistics
-from pynn_portability.predict import mean_field as theory
-from pynn_portability.predict import prediction
+from pynn_portability.judge.ensemble import Ensemble, Recording
+from pynn_portability.judge.statistics import STATISTICS
+from pynn_portability.predict import mean_field, prediction
 from pynn_portability.probe import selftest
-from pynn_portability.reports import write_report
-from pynn_portability.run.execution import Outcome, Plan, host
+from pynn_portability.results.schema import SCHEMA, StudyResults
+from pynn_portability.run.environment import host
+from pynn_portability.run.events import Advanced, Began, Ended, Listener
+from pynn_portability.run.outcome import Outcome
+from pynn_portability.run.plan import Plan
 from pynn_portability.run.store import Store
-from pynn_portability.run.study import Simulation, Study
-from pynn_portability.spikes.data import SpikeData
-
-SCHEMA = "portability-results/1"
+from pynn_portability.run.study import Study
 
 Combination = tuple[str, str]
 """(backend, format)"""
 
+JUDGING = "judging"
+
 
 @dataclass(frozen=True)
-class Results:
-    """What ``results.json`` holds, and the samples behind it.
+class Assembled:
+    """What ``results.json`` holds, and what is behind it, by combination.
 
-    ``samples`` has every successful run by combination and seed, ``spikes`` one run of each, and
-    ``evidence`` what else the report draws.
+    ``evidence`` has the ensembles of whole runs and of parts of them, ``recordings`` the runs by seed.
     """
 
-    content: dict[str, Any]
-    samples: dict[Combination, dict[int, Statistics]]
-    spikes: dict[Combination, SpikeData]
-    evidence: Evidence
-
-
-def judge(
-    plan: Plan,
-    outcomes: Sequence[Outcome],
-    store: Store,
-    progress: Callable[[str], None] = lambda phase: None,
-    drawings: bool = False,
-) -> tuple[dict[str, Any], Path]:
-    """Judge the outcomes of a plan and write all files; the content of results.json, the report.
-
-    With ``drawings``, those of the report are also written as SVG files, to ``figures``.
-    """
-    results = assemble(plan, outcomes, store, progress)
-    progress("drawing the report")
-    return results.content, write(results, store.folder, drawings)
+    content: StudyResults
+    evidence: Mapping[Combination, Evidence]
+    recordings: Mapping[Combination, Mapping[int, Recording]]
 
 
 def assemble(
-    plan: Plan,
-    outcomes: Sequence[Outcome],
-    store: Store,
-    progress: Callable[[str], None] = lambda phase: None,
-) -> Results:
+    plan: Plan, outcomes: Sequence[Outcome], store: Store, listener: Listener
+) -> Assembled:
     """Statistics and verdicts from the outcomes of a plan."""
-    study, simulation = plan.study, plan.study.simulation
+    listener(Began(JUDGING))
+    study = plan.study
     reference, *candidates = ((backend, name) for _, backend, name in study.combinations())
-    samples: dict[Combination, dict[int, Statistics]] = {}
-    evidence = Evidence()
     by_combination: dict[Combination, list[Outcome]] = {}
-    first_spikes: dict[Combination, SpikeData] = {}
-    for number, outcome in enumerate(outcomes, start=1):
-        progress(f"statistics of run {number} of {len(outcomes)}")
-        combination = (outcome.run.backend, outcome.run.format)
-        by_combination.setdefault(combination, []).append(outcome)
-        of_seed = samples.setdefault(combination, {})
-        if outcome.record is None:
-            continue
-        spikes = _spikes(store, outcome, study)
-        of_seed[outcome.run.seed] = statistics(spikes, simulation.warmup)
-        single = study.number_format(combination[1]).weights.single_valued
-        _add_evidence(
-            evidence,
-            combination,
-            outcome.run.seed,
-            spikes,
-            of_seed[outcome.run.seed],
-            simulation,
-            noise=single or combination == reference,
-            last=combination == reference,
-        )
-        first_spikes.setdefault(combination, spikes)
-
-    progress("judging")
-    populations = [p.label for p in plan.network.recorded]
-    baselines = {
-        fraction: validation.baseline_distances(of_part)
-        for fraction, of_part in evidence.parts.get(reference, {}).items()
+    for outcome in outcomes:
+        by_combination.setdefault((outcome.run.backend, outcome.run.format), []).append(outcome)
+    recordings = {
+        combination: _recordings(study, of_combination, store)
+        for combination, of_combination in by_combination.items()
     }
-    baseline = baselines.get(1.0, {})
-    noise = evidence.noise.get(reference, {}).get(1.0, {})
-    null_scores = adequacy.null_scores(samples[reference], noise, baseline) if noise else []
-    drift: list[validation.Score] = []
-    if evidence.last:
-        first = evidence.parts[reference][adequacy.QUARTER]
-        drift = validation.judge(first, evidence.last, baselines[adequacy.QUARTER]).scores
-
+    evidence = {
+        combination: _evidence(study, combination, recordings[combination], listener)
+        for combination in by_combination
+    }
+    listener(Advanced(JUDGING, phase="judging"))
+    judged = _Judged(plan, store, by_combination, evidence, evidence[reference])
     predictions = prediction.of_study(
-        plan, _measured_rates(samples[reference], simulation.duration)
+        plan, _measured_rates(evidence[reference].whole, study.simulation.duration)
     )
-
-    def entry(combination: Combination) -> dict[str, Any]:
-        number, timestep = study.number_format(combination[1]), study.timestep(combination[1])
-        return {
-            "backend": combination[0],
-            "format": combination[1],
-            "timestep": timestep,
-            "means": _means(populations, samples[combination]),
-            "sparse": _sparse(populations, samples[combination], simulation.duration),
-            "cost": _mean_cost(by_combination[combination]),
-            "runs": [_run_entry(outcome, store) for outcome in by_combination[combination]],
-            "notes": [
-                *number.notes,
-                *number.restrictions(plan.networks[timestep], timestep),
-                *_observations(by_combination[combination]),
-            ],
-        }
-
     content = {
         "schema": SCHEMA,
-        "study": {
-            "name": study.name,
-            "file": str(study.file),
-            "model": {"build": study.model.build, "parameters": study.model.parameters},
-            "duration": simulation.duration,
-            "warmup": simulation.warmup,
-            "timestep": simulation.timestep,
-            "seeds": simulation.seeds,
-        },
+        "study": _study_entry(study),
         "populations": [
             {"label": p.label, "size": p.size, "cell_type": p.cell_type, "recorded": p.recorded}
             for p in plan.network.populations
         ],
-        "reference": {
-            **entry(reference),
-            **_reference_verdict(baseline, by_combination[reference]),
-            "null": [_score_entry(score) for score in null_scores],
-            "drift": [_score_entry(score) for score in drift],
-            "noticed_rate_changes": adequacy.noticed_rate_changes(
-                samples[reference], simulation.duration, baseline
-            ),
-        },
+        "reference": judged.reference_entry(reference),
         "candidates": [
-            entry(c)
-            | _verdict(samples[reference], samples[c], baseline, by_combination[c])
-            | {
-                "parts": _parts(evidence, reference, c, baselines, simulation.duration),
-                "prediction": predicted,
-            }
-            for c, predicted in zip(candidates, predictions, strict=True)
+            judged.candidate_entry(candidate, predicted)
+            for candidate, predicted in zip(candidates, predictions, strict=True)
         ],
         "selftest": selftest.read(plan, store),
-        "warnings": [
-            *adequacy.population_warnings(
-                {p.label: p.size for p in plan.network.recorded}, samples[reference]
-            ),
-            *adequacy.warnings(null_scores, simulation.duration),
-            *adequacy.drift_warnings(drift),
-        ],
+        "warnings": judged.warnings(),
         "rule": {
-            "familywise_error": validation.FAMILYWISE_ERROR,
-            "margin": validation.MARGIN,
-            "text": list(validation.RULE),
+            "familywise_error": verdict.FAMILYWISE_ERROR,
+            "margin": verdict.MARGIN,
+            "text": list(verdict.RULE),
         },
         "deployment": deployment_sheet(store.folder, study),
         "provenance": _provenance(plan, outcomes),
     }
-    return Results(_finite(content), samples, first_spikes, evidence)
+    listener(Ended(JUDGING))
+    return Assembled(StudyResults.model_validate(content), evidence, recordings)
 
 
-def exit_code(content: Mapping[str, Any], ignore_verdicts: bool = False) -> int:
+def exit_code(results: StudyResults, ignore_verdicts: bool = False) -> int:
     """4: a run failed; otherwise, unless ignored, 1: one deviates, 3: one is inconclusive; or 0."""
-    entries = [content["reference"], *content["candidates"]]
-    if any(run["status"] == "failed" for entry in entries for run in entry["runs"]):
+    entries = [results.reference, *results.candidates]
+    if any(run.status == "failed" for entry in entries for run in entry.runs):
         return 4
-    # what was not run, though nothing is wrong, says nothing against a port
-    verdicts = {candidate["verdict"] for candidate in content["candidates"]}
     if ignore_verdicts:
         return 0
+    # what was not run, though nothing is wrong, says nothing against a port
+    verdicts = {candidate.verdict for candidate in results.candidates}
     return 1 if "deviates" in verdicts else 3 if "inconclusive" in verdicts else 0
 
 
-def write(results: Results, folder: Path, drawings: bool = False) -> Path:
-    """Write ``results.json``, ``junit.xml`` and ``report.html``; returns the report's path."""
-    text = json.dumps(results.content, indent=1, allow_nan=False, ensure_ascii=False)
-    with replacing(folder / "results.json") as temporary:
-        temporary.write_bytes(text.encode() + b"\n")
-    with replacing(folder / "junit.xml") as temporary:
-        temporary.write_bytes(junit(results.content))
-    report = folder / "report.html"
-    figures = folder / "figures" if drawings else None
-    if figures:
-        figures.mkdir(exist_ok=True)
-    write_report(
-        report, results.content, results.samples, results.spikes, results.evidence, figures
-    )
-    return report
+def deployment_sheet(folder: Path, study: Study) -> dict[str, Any] | None:
+    """The sheet that `portability map` left in ``folder``, if it is of the study's model."""
+    try:
+        sheet = json.loads((folder / "deployment.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    model = {"build": study.model.build, "parameters": study.model.parameters}
+    return sheet if isinstance(sheet, dict) and sheet.get("model") == model else None
 
 
-def junit(content: Mapping[str, Any]) -> bytes:
-    """JUnit XML: a test case per candidate, population and statistic, and one per failed run.
-
-    A statistic that deviates is a failure, one that is inconclusive and a candidate that was not run
-    are skipped, a failed run is an error.
-    """
-    suite = ElementTree.Element("testsuite", name=content["study"]["name"])
-    count = dict.fromkeys(("tests", "failures", "skipped", "errors"), 0)
-
-    def case(entry: Mapping[str, Any], name: str) -> ElementTree.Element:
-        count["tests"] += 1
-        classname = f"{entry['backend']} {entry['format']}"
-        return ElementTree.SubElement(suite, "testcase", classname=classname, name=_xml(name))
-
-    for entry in (content["reference"], *content["candidates"]):
-        for run in entry["runs"]:
-            if run["status"] == "failed":
-                count["errors"] += 1
-                element = case(entry, f"run with seed {run['seed']}")
-                ElementTree.SubElement(element, "error", message=_xml(run["error"]))
-        if entry["verdict"] == "not run":
-            count["skipped"] += 1
-            message = f"not run: {entry['reasons'][0]}"
-            ElementTree.SubElement(case(entry, "runs"), "skipped", message=_xml(message))
-        for score in entry.get("scores", ()):
-            element = case(entry, f"{score['population']} {score['statistic']}")
-            message = (
-                f"paired KS distance {_number(score['ks_paired'])}, between seeds of the reference "
-                f"{_number(score['ks_baseline_mean'])}, ratio {_number(score['ratio'])} "
-                f"({_number(score['ratio_low'])} to {_number(score['ratio_high'])})"
+def _recordings(study: Study, outcomes: Sequence[Outcome], store: Store) -> dict[int, Recording]:
+    """Successful runs by seed; RequestError if one is not as long as the study says."""
+    recordings = {}
+    for outcome in outcomes:
+        if outcome.record is None:
+            continue
+        timestep = study.timestep(outcome.run.format)
+        n_steps = study.simulation.steps(timestep)
+        recording = Recording(store.spikes_file(outcome.record.key))
+        found_steps, found_timestep = recording.extent
+        if (found_steps, found_timestep) != (n_steps, timestep):
+            raise RequestError(
+                f"{store.runs / outcome.record.key}: this run is {found_steps * found_timestep:g} ms"
+                f" long in steps of {found_timestep:g} ms, and the study asks for"
+                f" {n_steps * timestep:g} ms in steps of {timestep:g} ms, warm-up included; delete it"
+                " to have it simulated again"
             )
-            if score["verdict"] == "deviates":
-                count["failures"] += 1
-                ElementTree.SubElement(element, "failure", message=message)
-            elif score["verdict"] == "inconclusive":
-                count["skipped"] += 1
-                ElementTree.SubElement(element, "skipped", message=f"inconclusive: {message}")
-    for name, number in count.items():
-        suite.set(name, str(number))
-    root = ElementTree.Element("testsuites")
-    root.append(suite)
-    ElementTree.indent(root)
-    return ElementTree.tostring(root, encoding="utf-8", xml_declaration=True)
+        recordings[outcome.run.seed] = recording
+    return recordings
 
 
-def _verdict(
-    reference: Mapping[int, Statistics],
-    candidate: Mapping[int, Statistics],
-    baseline: validation.Baseline,
-    outcomes: Sequence[Outcome],
-) -> dict[str, Any]:
-    """Verdict, reasons and scores of a candidate; with a failed run there is no other verdict."""
-    skipped = dict.fromkeys(o.skipped for o in outcomes if o.skipped)
-    if skipped:
-        return {"verdict": "not run", "reasons": list(skipped), "scores": []}
-    failures = _failures(outcomes)
-    if not set(reference) & set(candidate):
-        reasons = failures or [
-            "every run of the reference failed, there is nothing to compare with"
+def _evidence(
+    study: Study,
+    combination: Combination,
+    recordings: Mapping[int, Recording],
+    listener: Listener,
+) -> Evidence:
+    backend, name = combination
+    is_reference = combination == (study.reference.backend, study.reference.format)
+    listener(Advanced(JUDGING, phase=f"statistics of {backend} {name}"))
+    return adequacy.gather(
+        f"{backend} {name}",
+        recordings,
+        study.simulation.warmup,
+        study.simulation.duration,
+        noise=is_reference or study.number_format(name).weights.single_valued,
+        last=is_reference,
+    )
+
+
+class _Judged:
+    """Entries of ``results.json`` on the reference and on candidates, as plain values."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        store: Store,
+        outcomes: Mapping[Combination, Sequence[Outcome]],
+        evidence: Mapping[Combination, Evidence],
+        reference: Evidence,
+    ) -> None:
+        self._plan, self._store = plan, store
+        self._outcomes, self._evidence = outcomes, evidence
+        self._reference = reference
+        self._duration = plan.study.simulation.duration
+        self._baselines = {
+            fraction: verdict.baseline_distances(part) for fraction, part in reference.parts.items()
+        }
+        self._baseline = self._baselines[1.0]
+        self._null = (
+            adequacy.null_scores(reference.whole, reference.noise[1.0], self._baseline)
+            if reference.noise
+            else []
+        )
+        self._drift: list[verdict.Score] = []
+        if reference.last:
+            first = reference.parts[adequacy.QUARTER]
+            baseline = self._baselines[adequacy.QUARTER]
+            self._drift = verdict.judge(first, reference.last, baseline).scores
+
+    def reference_entry(self, combination: Combination) -> dict[str, Any]:
+        """The entry of the reference."""
+        failures = _failures(self._outcomes[combination])
+        return {
+            **self._entry(combination),
+            "verdict": "failed" if failures else "reference",
+            "reasons": failures,
+            "baseline": [
+                {
+                    "population": population,
+                    "statistic": statistic,
+                    "ks_baseline": list(by_pair.values()),
+                    "ks_baseline_mean": float(np.mean(list(by_pair.values()))) if by_pair else None,
+                    "ks_baseline_sd": float(np.std(list(by_pair.values()))) if by_pair else None,
+                }
+                for (population, statistic), by_pair in self._baseline.items()
+            ],
+            "null": [_score_entry(score) for score in self._null],
+            "drift": [_score_entry(score) for score in self._drift],
+            "noticed_rate_changes": adequacy.noticed_rate_changes(
+                self._reference.whole, self._duration, self._baseline
+            ),
+        }
+
+    def candidate_entry(
+        self, combination: Combination, predicted: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        """The entry of a candidate."""
+        return {
+            **self._entry(combination),
+            **self._verdict(combination),
+            "parts": self._parts(combination),
+            "prediction": predicted,
+        }
+
+    def warnings(self) -> list[str]:
+        """What a reader should know of the data, a sentence each."""
+        sizes = {p.label: p.size for p in self._plan.network.recorded}
+        return [
+            *adequacy.population_warnings(sizes, self._reference.whole),
+            *adequacy.warnings(self._null, self._duration),
+            *adequacy.drift_warnings(self._drift),
         ]
-        return {"verdict": "failed", "reasons": reasons, "scores": []}
-    judgement = validation.judge(reference, candidate, baseline)
+
+    def _entry(self, combination: Combination) -> dict[str, Any]:
+        """What reference and candidates have in common."""
+        plan, outcomes = self._plan, self._outcomes[combination]
+        number, timestep = (
+            plan.study.number_format(combination[1]),
+            plan.study.timestep(combination[1]),
+        )
+        populations = [p.label for p in plan.network.recorded]
+        ensemble = self._evidence[combination].whole
+        return {
+            "backend": combination[0],
+            "format": combination[1],
+            "timestep": timestep,
+            "means": _means(populations, ensemble),
+            "sparse": _sparse(populations, ensemble, self._duration),
+            "cost": _mean_cost(outcomes),
+            "runs": [_run_entry(outcome, self._store) for outcome in outcomes],
+            "notes": [
+                *number.notes,
+                *number.restrictions(plan.networks[timestep], timestep),
+                *_observations(outcomes),
+            ],
+        }
+
+    def _verdict(self, combination: Combination) -> dict[str, Any]:
+        """Verdict, reasons and scores; with a failed run there is no other verdict."""
+        outcomes = self._outcomes[combination]
+        reference, candidate = self._reference.whole, self._evidence[combination].whole
+        skipped = dict.fromkeys(o.skipped for o in outcomes if o.skipped)
+        if skipped:
+            return {"verdict": "not run", "reasons": list(skipped), "scores": []}
+        failures = _failures(outcomes)
+        if not set(reference.runs) & set(candidate.runs):
+            reasons = failures or [
+                "every run of the reference failed, there is nothing to compare with"
+            ]
+            return {"verdict": "failed", "reasons": reasons, "scores": []}
+        judgement = verdict.judge(reference, candidate, self._baseline)
+        return {
+            "verdict": "failed" if failures else judgement.verdict,
+            "reasons": failures or list(judgement.reasons),
+            "scores": [_score_entry(score) for score in judgement.scores],
+            "diagnosis": diagnosis.sentences(
+                judgement.scores, diagnosis.changes(reference, candidate)
+            ),
+        }
+
+    def _parts(self, combination: Combination) -> list[dict[str, Any]]:
+        """Verdict, largest ratios and scores, had the runs ended earlier, and of the whole runs."""
+        entries = []
+        for fraction, candidate in sorted(self._evidence[combination].parts.items()):
+            reference = self._reference.parts[fraction]
+            if not set(candidate.runs) & set(reference.runs):
+                continue
+            judgement = verdict.judge(reference, candidate, self._baselines[fraction])
+            largest: dict[str, float | None] = {}
+            for score in judgement.scores:
+                if score.ratio is not None:
+                    largest[score.statistic] = max(score.ratio, largest.get(score.statistic) or 0.0)
+            entries.append(
+                {
+                    "duration": fraction * self._duration,
+                    "verdict": judgement.verdict,
+                    "largest": largest,
+                    "scores": [_score_entry(score) for score in judgement.scores],
+                }
+            )
+        return entries
+
+
+def _study_entry(study: Study) -> dict[str, Any]:
+    simulation = study.simulation
     return {
-        "verdict": "failed" if failures else judgement.verdict,
-        "reasons": failures or list(judgement.reasons),
-        "scores": [_score_entry(score) for score in judgement.scores],
-        "diagnosis": diagnosis.sentences(judgement.scores, diagnosis.changes(reference, candidate)),
+        "name": study.name,
+        "file": str(study.file),
+        "model": {"build": study.model.build, "parameters": study.model.parameters},
+        "duration": simulation.duration,
+        "warmup": simulation.warmup,
+        "timestep": simulation.timestep,
+        "seeds": simulation.seeds,
     }
 
 
-def _score_entry(score: validation.Score) -> dict[str, Any]:
+def _score_entry(score: verdict.Score) -> dict[str, Any]:
     return {
         "population": score.population,
         "statistic": score.statistic,
@@ -305,84 +328,11 @@ def _score_entry(score: validation.Score) -> dict[str, Any]:
     }
 
 
-def _spikes(store: Store, outcome: Outcome, study: Study) -> SpikeData:
-    """Spikes of a successful run; RequestError if it is not as long as the study says."""
-    assert outcome.record is not None
-    spikes = store.spikes(outcome.record["key"])
-    timestep = study.timestep(outcome.run.format)
-    if (spikes.n_steps, spikes.timestep) != (study.simulation.steps(timestep), timestep):
-        raise RequestError(
-            f"{store.runs / outcome.record['key']}: this run is {spikes.n_steps * spikes.timestep:g} ms"
-            f" long in steps of {spikes.timestep:g} ms, and the study asks for"
-            f" {study.simulation.steps(timestep) * timestep:g} ms in steps of {timestep:g} ms, warm-up"
-            " included; delete it to have it simulated again"
-        )
-    return spikes
-
-
-def _add_evidence(
-    evidence: Evidence,
-    combination: Combination,
-    seed: int,
-    spikes: SpikeData,
-    whole: Statistics,
-    simulation: Simulation,
-    noise: bool,
-    last: bool,
-) -> None:
-    """Add the parts of a run and, if asked for, its null model and its last quarter."""
-    warmup = simulation.warmup
-    parts = evidence.parts.setdefault(combination, {})
-    fractions = adequacy.fractions(simulation.duration)
-    for fraction in fractions:
-        part = null_model.part(spikes, warmup, 0.0, fraction)
-        parts.setdefault(fraction, {})[seed] = statistics(part, warmup)
-    parts.setdefault(1.0, {})[seed] = whole
-    if noise:
-        nulls = evidence.noise.setdefault(combination, {})
-        for fraction in {*fractions[:1], 1.0}:
-            part = null_model.part(spikes, warmup, 0.0, fraction)
-            null = null_model.rate_matched_noise(part, warmup, seed)
-            nulls.setdefault(fraction, {})[seed] = statistics(null, warmup)
-    if last and adequacy.QUARTER in fractions:
-        part = null_model.part(spikes, warmup, 1.0 - adequacy.QUARTER, 1.0)
-        evidence.last[seed] = statistics(part, warmup)
-
-
-def _parts(
-    evidence: Evidence,
-    reference: Combination,
-    candidate: Combination,
-    baselines: Mapping[float, validation.Baseline],
-    duration: float,
-) -> list[dict[str, Any]]:
-    """Verdict, largest ratios and scores, had the runs ended earlier, and of the whole runs."""
-    entries = []
-    for fraction, of_seed in sorted(evidence.parts.get(candidate, {}).items()):
-        of_reference = evidence.parts.get(reference, {}).get(fraction, {})
-        if not set(of_seed) & set(of_reference):
-            continue
-        judgement = validation.judge(of_reference, of_seed, baselines[fraction])
-        largest: dict[str, float | None] = {}
-        for score in judgement.scores:
-            if score.ratio is not None:
-                largest[score.statistic] = max(score.ratio, largest.get(score.statistic) or 0.0)
-        entries.append(
-            {
-                "duration": fraction * duration,
-                "verdict": judgement.verdict,
-                "largest": largest,
-                "scores": [_score_entry(score) for score in judgement.scores],
-            }
-        )
-    return entries
-
-
 def _sparse(
-    populations: Sequence[str], samples: Mapping[int, Statistics], duration: float
+    populations: Sequence[str], ensemble: Ensemble, duration: float
 ) -> list[dict[str, Any]]:
     """Neurons without a spike and with a single one, means over seeds."""
-    counts = [adequacy.sparse_neurons(sample, duration) for sample in samples.values()]
+    counts = [adequacy.sparse_neurons(sample, duration) for sample in ensemble.runs.values()]
     return [
         {
             "population": p,
@@ -399,7 +349,7 @@ def _observations(outcomes: Sequence[Outcome]) -> list[str]:
     sums: dict[str, dict[str, int]] = {}
     records = [outcome.record for outcome in outcomes if outcome.record is not None]
     for record in records:
-        for name, by_population in record.get("observations", {}).items():
+        for name, by_population in record.observations.items():
             for population, by_receptor in by_population.items():
                 for receptor, count in by_receptor.items():
                     of_name = sums.setdefault(name, {})
@@ -417,34 +367,13 @@ def _failures(outcomes: Sequence[Outcome]) -> list[str]:
     return [f"seed {o.run.seed} failed: {o.error} (log: {o.log})" for o in outcomes if o.error]
 
 
-def _reference_verdict(
-    baseline: validation.Baseline, outcomes: Sequence[Outcome]
-) -> dict[str, Any]:
-    failures = _failures(outcomes)
-    distances = {comparison: list(by_pair.values()) for comparison, by_pair in baseline.items()}
-    return {
-        "verdict": "failed" if failures else "reference",
-        "reasons": failures,
-        "baseline": [
-            {
-                "population": population,
-                "statistic": statistic,
-                "ks_baseline": values,
-                "ks_baseline_mean": float(np.mean(values)) if values else None,
-                "ks_baseline_sd": float(np.std(values)) if values else None,
-            }
-            for (population, statistic), values in distances.items()
-        ],
-    }
-
-
-def _means(populations: Sequence[str], samples: Mapping[int, Statistics]) -> list[dict[str, Any]]:
+def _means(populations: Sequence[str], ensemble: Ensemble) -> list[dict[str, Any]]:
     """Mean and SD of every statistic over the neurons (or pairs) of all seeds together."""
     means = []
     for population in populations:
         for statistic in STATISTICS:
             values = np.concatenate(
-                [np.empty(0), *(s[population][statistic] for s in samples.values())]
+                [np.empty(0), *(s[population][statistic] for s in ensemble.runs.values())]
             )
             means.append(
                 {
@@ -458,17 +387,17 @@ def _means(populations: Sequence[str], samples: Mapping[int, Statistics]) -> lis
     return means
 
 
-def _measured_rates(samples: Mapping[int, Statistics], duration: float) -> dict[str, theory.Rates]:
+def _measured_rates(ensemble: Ensemble, duration: float) -> dict[str, mean_field.Rates]:
     """Mean and variance of the rates over neurons, without the noise of counting spikes."""
     rates = {}
-    for population in next(iter(samples.values()), {}):
+    for population in ensemble.populations:
         rate, cv = (
-            np.concatenate([s[population][statistic] for s in samples.values()])
+            np.concatenate([s[population][statistic] for s in ensemble.runs.values()])
             for statistic in ("rate", "cv")
         )
         if rate.size:
             variation = float(cv.mean()) if cv.size else None
-            rates[population] = theory.measured_rates(
+            rates[population] = mean_field.measured_rates(
                 float(rate.mean()), float(rate.std()), variation, duration
             )
     return rates
@@ -476,7 +405,7 @@ def _measured_rates(samples: Mapping[int, Statistics], duration: float) -> dict[
 
 def _mean_cost(outcomes: Sequence[Outcome]) -> dict[str, Any] | None:
     """Costs averaged over the successful runs, the peak memory's maximum; None without any."""
-    costs = [o.record["cost"] for o in outcomes if o.record is not None]
+    costs = [o.record.cost.model_dump() for o in outcomes if o.record is not None]
     if not costs:
         return None
     known = {name: [c[name] for c in costs if c[name] is not None] for name in costs[0]}
@@ -496,8 +425,8 @@ def _run_entry(outcome: Outcome, store: Store) -> dict[str, Any]:
         "log": str(outcome.log.relative_to(store.folder)) if outcome.log else None,
         "key": outcome.key,
         "reused": outcome.reused,
-        "cost": None if record is None else record["cost"],
-        "observations": {} if record is None else record.get("observations", {}),
+        "cost": None if record is None else record.cost.model_dump(),
+        "observations": {} if record is None else record.observations,
     }
 
 
@@ -507,49 +436,19 @@ def _provenance(plan: Plan, outcomes: Sequence[Outcome]) -> dict[str, Any]:
     for outcome in outcomes:
         if outcome.record is not None:
             of_backend = versions.setdefault(outcome.run.backend, {})
-            for package, version in outcome.record["environment"]["versions"].items():
+            for package, version in outcome.record.environment.versions.items():
                 of_backend.setdefault(package, set()).add(version)
     machine = host()
     return {
         "created": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
         "portability": importlib.metadata.version("pynn-portability"),
-        "python": machine["python"],
-        "platform": machine["platform"],
-        "cpu": machine["cpu"],
-        "cores": machine["cores"],
+        "python": machine.python,
+        "platform": machine.platform,
+        "cpu": machine.cpu,
+        "cores": machine.cores,
         "versions": {
             backend: {package: ", ".join(sorted(found)) for package, found in packages.items()}
             for backend, packages in versions.items()
         },
         "network_fingerprint": plan.network.fingerprint(),
     }
-
-
-def deployment_sheet(folder: Path, study: Study) -> dict[str, Any] | None:
-    """The sheet that `portability map` left in ``folder``, if it is of the study's model."""
-    try:
-        sheet = json.loads((folder / "deployment.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    model = {"build": study.model.build, "parameters": study.model.parameters}
-    return sheet if isinstance(sheet, dict) and sheet.get("model") == model else None
-
-
-def _finite(value: Any) -> Any:
-    """The same with null for numbers that JSON does not have (a ratio may be infinite)."""
-    if isinstance(value, Mapping):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_finite(item) for item in value]
-    if isinstance(value, (float, np.floating)):
-        return float(value) if math.isfinite(value) else None
-    return value
-
-
-def _number(value: float | None) -> str:
-    return "unknown" if value is None else f"{value:.3g}"
-
-
-def _xml(text: str) -> str:
-    """Without the control characters that XML cannot hold."""
-    return re.sub(r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]", "?", text)

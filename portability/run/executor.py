@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, as_completed
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -138,7 +137,7 @@ def _specification(
         "environment": software.model_dump(),
         "model": {
             "build": model.build,
-            "base": str(plan.study.file.parent.resolve()),
+            "base": str(plan.study.base.resolve()),
             "parameters": model.parameters,
         },
         "directory": str(Path.cwd()),  # in which the model was captured

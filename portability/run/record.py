@@ -26,7 +26,9 @@ class ModelReference(Part):
     """The model that was built."""
 
     build: str = Field(description="a shipped model, or path/to/script.py:function")
-    parameters: dict[str, Any] = Field(description="parameters of the build function that were given")
+    parameters: dict[str, Any] = Field(
+        description="parameters of the build function that were given"
+    )
 
 
 class Host(Part):
@@ -59,7 +61,7 @@ class RunRecord(Part):
     """A finished run: what was asked for, what answered, and what it took."""
 
     key: str = Field(description="name of the run: a hash of request and environment")
-    schema_: Literal["portability-run/1"] = Field("portability-run/1", alias="schema")
+    schema_: Literal["portability-run/1"] = Field(default="portability-run/1", alias="schema")
     request: dict[str, Any] = Field(
         description="everything that determines the spikes, apart from the software"
     )
@@ -72,4 +74,4 @@ class RunRecord(Part):
     observations: dict[str, dict[str, dict[str, int]]] = Field(
         default={}, description="counts by kind of event, population and receptor"
     )
-    spikes_sha256: str = Field("", description="SHA-256 of spikes.h5")
+    spikes_sha256: str = Field(default="", description="SHA-256 of spikes.h5")

@@ -112,9 +112,9 @@ class Store:
             return None
         return record if record.key == key else None
 
-    def recording(self, key: str) -> Recording:
-        """The spikes of a run and their statistics."""
-        return Recording(self.runs / key / SPIKES)
+    def spikes_file(self, key: str) -> Path:
+        """The SONATA file of a run."""
+        return self.runs / key / SPIKES
 
     def add(self, record: RunRecord, spikes: SpikeData) -> RunRecord:
         """Store a finished run; returns its record with the hash of its spikes."""
@@ -124,9 +124,7 @@ class Store:
         temporary.mkdir(parents=True)
         try:
             write_sonata(temporary / SPIKES, spikes)
-            complete = record.model_copy(
-                update={"spikes_sha256": file_hash(temporary / SPIKES)}
-            )
+            complete = record.model_copy(update={"spikes_sha256": file_hash(temporary / SPIKES)})
             text = json.dumps(complete.model_dump(by_alias=True), indent=1, allow_nan=False)
             (temporary / RECORD).write_text(text + "\n", encoding="utf-8")
             # what is in the way is damaged, otherwise it would not have been run again

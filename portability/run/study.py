@@ -18,7 +18,15 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 from pydantic import ConfigDict, Field, PrivateAttr, field_validator, model_validator
 
 from pynn_portability.errors import RequestError
-from pynn_portability.tables import Section, choices, place, read_table, shown, similar
+from pynn_portability.tables import (
+    Section,
+    checked_table,
+    choices,
+    place,
+    read_table,
+    shown,
+    similar,
+)
 
 if TYPE_CHECKING:
     from pynn_portability.backends import Options
@@ -145,13 +153,20 @@ class Study(Section):
         default={}, description="one table per backend, such as [backends.nest]"
     )
 
-    _file: Path = PrivateAttr()
+    _file: Path = PrivateAttr(default=Path())
+    _base: Path = PrivateAttr(default=Path())
     _formats: dict[str, NumberFormat] = PrivateAttr(default_factory=dict)
     _build: Callable[..., Any] = PrivateAttr()
 
     @property
     def file(self) -> Path:
+        """Where it is written, or for a study from values what stands for that in messages."""
         return self._file
+
+    @property
+    def base(self) -> Path:
+        """The folder that its paths are relative to."""
+        return self._base
 
     @property
     def name(self) -> str:
@@ -188,7 +203,7 @@ class Study(Section):
         from pynn_portability.formats.names import number_format  # noqa: PLC0415
 
         if name not in self._formats:
-            self._formats[name] = number_format(name, self.file.parent)
+            self._formats[name] = number_format(name, self.base)
         return self._formats[name]
 
     def timestep(self, format_name: str) -> float:
@@ -209,7 +224,20 @@ def load_study(path: Path) -> Study:
     parameters.
     """
     study = read_table(path, Study, "study file")
-    study._file = path
+    return _checked(study, path, path.parent)
+
+
+def study_of(values: Mapping[str, Any], base: Path) -> Study:
+    """A study from what a study file would hold; paths in it are relative to ``base``.
+
+    Raises ``RequestError`` as `load_study` does.
+    """
+    name = Path("study")
+    return _checked(checked_table(values, Study, str(name)), name, base)
+
+
+def _checked(study: Study, file: Path, base: Path) -> Study:
+    study._file, study._base = file, base
     _check_backends(study)
     _check_formats(study)
     _check_options(study)
@@ -273,7 +301,7 @@ def _check_model(study: Study) -> None:
     try:
         # loading a script runs it, and what it prints is not the command's output
         with contextlib.redirect_stdout(sys.stderr):
-            study._build = load_model(reference, study.file.parent)
+            study._build = load_model(reference, study.base)
     except RequestError as error:
         hint = "" if ":" in reference else similar(reference, shipped_models())
         raise RequestError(f"{study.file}: model.build: {error}{hint}") from None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
@@ -58,18 +60,34 @@ def read_sonata(path: Path) -> SpikeData:
     Raises ``RequestError`` when the file is missing, damaged or lacks what ``write_sonata`` adds
     to SONATA.
     """
+    with _opened(path) as root:
+        n_steps, timestep = _extent(root)
+        populations = {
+            unquote(name): _read_population(group, timestep) for name, group in root.items()
+        }
+        return SpikeData(timestep, n_steps, populations)
+
+
+def read_extent(path: Path) -> tuple[int, float]:
+    """Number of steps and time step (ms) of such a file; raises as `read_sonata` does."""
+    with _opened(path) as root:
+        return _extent(root)
+
+
+def _extent(root: h5py.Group) -> tuple[int, float]:
+    return int(root.attrs["n_steps"]), float(root.attrs["timestep"])
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[h5py.Group]:
+    """The group of spikes of a file; what goes wrong with it becomes a sentence."""
     import h5py  # noqa: PLC0415
 
     try:
         with h5py.File(path, "r") as file:
             if file.attrs.get("magic") != SONATA_MAGIC:
                 raise ValueError("its attribute 'magic' is not that of SONATA")
-            root = file["spikes"]
-            timestep = float(root.attrs["timestep"])
-            populations = {
-                unquote(name): _read_population(group, timestep) for name, group in root.items()
-            }
-            return SpikeData(timestep, int(root.attrs["n_steps"]), populations)
+            yield file["spikes"]
     except FileNotFoundError:
         raise RequestError(f"The spike file {path} does not exist.") from None
     except (OSError, KeyError, ValueError, TypeError, AttributeError) as error:

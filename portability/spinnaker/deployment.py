@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -34,10 +34,11 @@ from pynn_portability.formats.spinnaker import (
 )
 from pynn_portability.model.network import Network
 from pynn_portability.realize.realization import Realization, Synapses
-from pynn_portability.run import execution
-from pynn_portability.run.store import Store
+from pynn_portability.run.events import Advanced, Began, Ended, Listener, ignore
+from pynn_portability.run.plan import capture_model
+from pynn_portability.run.process import Report, ask, serve
 from pynn_portability.run.study import Study
-from pynn_portability.run.worker import Report, captured, peak_memory, serve
+from pynn_portability.run.worker import captured, peak_memory
 from pynn_portability.spinnaker.findings import (
     FORMAT,
     SAMPLED_SYNAPSES,
@@ -52,14 +53,14 @@ FINE_STEP_MS = 1e-6
 """Delays are compared with what was drawn on a grid of one nanosecond."""
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 
-Progress = Callable[[str], None]
+MAPPING = "mapping to SpiNNaker"
 
 
 # --- Making a sheet ---
 
 
 def of_study(
-    study: Study, seed: int | None, timestep: float | None, progress: Progress
+    study: Study, seed: int | None, timestep: float | None, listener: Listener
 ) -> dict[str, Any]:
     """The sheet of a study's network, for its first seed and its time step (ms) unless given.
 
@@ -74,16 +75,16 @@ def of_study(
         n_steps = simulation.steps(timestep)
     except ValueError as error:
         raise RequestError(f"a timestep of {timestep:g} ms is not allowed: {error}") from None
-    network = execution.capture_model(study, timestep)
+    network = capture_model(study, timestep)
     model = {
         "build": study.model.build,
-        "base": str(study.file.parent.resolve()),
+        "base": str(study.base.resolve()),
         "parameters": study.model.parameters,
     }
     seed = simulation.seeds[0] if seed is None else seed
     options = study.options("spinnaker")
     assert isinstance(options, spinnaker.SpinnakerOptions)
-    return make(model, network, seed, timestep, n_steps, options, progress)
+    return make(model, network, seed, timestep, n_steps, options, listener)
 
 
 def make(
@@ -93,7 +94,7 @@ def make(
     timestep: float,
     n_steps: int,
     options: spinnaker.SpinnakerOptions,
-    progress: Progress = lambda phase: None,
+    listener: Listener = ignore,
 ) -> dict[str, Any]:
     """The deployment sheet of a network for ``seed`` on a grid of ``timestep`` ms.
 
@@ -111,11 +112,16 @@ def make(
         "n_steps": n_steps,
         "options": options.model_dump(),
     }
-    facts = execution.ask(
-        __name__,
-        {"model": dict(model), "request": request, "directory": str(Path.cwd())},
-        lambda report: progress(report["phase"]) if "phase" in report else None,
-    )
+    specification = {"model": dict(model), "request": request, "directory": str(Path.cwd())}
+    listener(Began(MAPPING))
+    try:
+        facts = ask(
+            __name__,
+            specification,
+            lambda said: listener(Advanced(MAPPING, phase=said.get("phase", ""))),
+        )
+    finally:
+        listener(Ended(MAPPING))
     sheet = {
         "schema": SCHEMA,
         "model": {"build": model["build"], "parameters": model["parameters"]},
@@ -128,28 +134,13 @@ def make(
     return sheet | {"findings": findings(network, sheet)}
 
 
-def write(sheet: Mapping[str, Any], study: Study, folder: Path) -> list[Path]:
-    """Write ``deployment.json`` into ``folder``, and into its results and report if it has them.
-
-    Returns what was written. Results whose runs are no longer those of the study stay as they are.
-    """
-    store = Store(folder)
-    with store.locked():
-        path = folder / "deployment.json"
-        text = json.dumps(sheet, indent=1, allow_nan=False, ensure_ascii=False)
-        with replacing(path) as temporary:
-            temporary.write_bytes(text.encode() + b"\n")
-        if not (folder / "results.json").exists():
-            return [path]
-        from pynn_portability.results import assembling as results  # noqa: PLC0415 - brings Matplotlib
-
-        plan = execution.plan(study)
-        try:
-            outcomes = execution.stored(plan, store)
-        except RequestError:
-            return [path]
-        _, report = results.judge(plan, outcomes, store)
-        return [path, folder / "results.json", report]
+def write(sheet: Mapping[str, Any], folder: Path) -> Path:
+    """Write ``deployment.json`` into ``folder``; returns its path."""
+    path = folder / "deployment.json"
+    text = json.dumps(sheet, indent=1, allow_nan=False, ensure_ascii=False)
+    with replacing(path) as temporary:
+        temporary.write_bytes(text.encode() + b"\n")
+    return path
 
 
 # --- In the subprocess ---

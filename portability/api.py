@@ -1,0 +1,435 @@
+"""What Python users import; the command line is a thin shell over it.
+
+A study is planned, run and judged::
+
+    import pynn_portability as pp
+
+    study = pp.Study.load("study.toml")
+    results = study.run()
+    results.verdicts
+
+`Study` and `Results` hold everything; functions beside them need no study.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pynn_portability.errors import RequestError
+from pynn_portability.judge.adequacy import Evidence
+from pynn_portability.judge.ensemble import Ensemble
+from pynn_portability.predict import prediction, recommendation
+from pynn_portability.probe import selftest
+from pynn_portability.probe.conformance import conformance as probe_backend
+from pynn_portability.reports import write_report
+from pynn_portability.results.assembling import Assembled, assemble, exit_code
+from pynn_portability.results.files import write_data
+from pynn_portability.results.schema import StudyResults
+from pynn_portability.run import plan as planning
+from pynn_portability.run.events import Advanced, Began, Ended, Listener, ignore
+from pynn_portability.run.executor import Executor, execute, stored, summary
+from pynn_portability.run.outcome import Outcome
+from pynn_portability.run.plan import Plan
+from pynn_portability.run.store import Store
+from pynn_portability.run.study import inventory, load_study, study_of
+from pynn_portability.spikes.blocks import to_neo
+from pynn_portability.spinnaker import deployment
+from pynn_portability.tables import choices
+
+if TYPE_CHECKING:
+    import neo
+    import pandas as pd
+
+__all__ = ["Results", "Study", "conformance", "inventory"]
+
+DRAWING = "drawing the report"
+SOLVING = "solving the mean field"
+
+
+class Study:
+    """A network, a reference and candidates: what to run, and what to compare with what.
+
+    Everything that can be wrong before the network is built is refused when a study is made, in one
+    sentence (`RequestError`).
+
+    Arguments are what a study file holds (``docs/study-file.md``):
+
+    - ``name``: of letters, digits, ``.``, ``_`` and ``-``; it names the output folder.
+    - ``model``: a shipped model, ``"path/to/script.py:function"``, or a build function that stands in a
+      file, as every run takes place in a process of its own that has to find it.
+    - ``parameters``: of the build function.
+    - ``duration``, ``warmup``, ``timestep``: ms.
+    - ``seeds``: one realization of the network each; a verdict needs at least 3, usually 5.
+    - ``reference``: (backend, number format).
+    - ``candidates``: the same, each a port to be judged.
+    - ``backends``: options by the name of the backend.
+    - ``base``: the folder that paths are relative to, by default the working directory.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        model: str | Callable[..., Any],
+        *,
+        duration: float,
+        seeds: Sequence[int],
+        candidates: Sequence[tuple[str, str]] = (),
+        reference: tuple[str, str] = ("nest", "double"),
+        parameters: Mapping[str, Any] | None = None,
+        warmup: float = 1000.0,
+        timestep: float = 0.1,
+        backends: Mapping[str, Mapping[str, Any]] | None = None,
+        base: Path | str = ".",
+    ) -> None:
+        values = {
+            "study": {"name": name},
+            "model": {"build": _reference_to(model), **(parameters or {})},
+            "simulation": {
+                "duration": float(duration),
+                "warmup": float(warmup),
+                "timestep": float(timestep),
+                "seeds": list(seeds),
+            },
+            "reference": {"backend": reference[0], "format": reference[1]},
+            "candidate": [
+                {"backend": backend, "format": number_format}
+                for backend, number_format in candidates
+            ],
+            "backends": {key: dict(options) for key, options in (backends or {}).items()},
+        }
+        self._description = study_of(values, Path(base))
+
+    @classmethod
+    def load(cls, file: Path | str) -> Study:
+        """The study of a file."""
+        study = cls.__new__(cls)
+        study._description = load_study(Path(file))
+        return study
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+        return self._description.name
+
+    @property
+    def folder(self) -> Path:
+        """Where runs and results go unless another folder is given: ``results/<name>``."""
+        return Path("results") / self.name
+
+    @cached_property
+    def _plan(self) -> Plan:
+        return planning.plan(self._description)
+
+    def plan(self) -> Plan:
+        """The network and every run, with memory and time; simulates nothing.
+
+        Raises RequestError when the model cannot be built.
+        """
+        return self._plan
+
+    def problems(self) -> list[str]:
+        """Why the study cannot run here, a sentence each."""
+        return planning.problems(self.plan())
+
+    def describe(self) -> dict[str, Any]:
+        """Populations, synapses, runs and estimates as plain JSON values."""
+        return planning.describe(self.plan())
+
+    def run(
+        self,
+        folder: Path | str | None = None,
+        *,
+        jobs: int | None = None,
+        progress: bool | Listener = True,
+        executor: Executor | None = None,
+    ) -> Results:
+        """Simulate what is missing, judge, and write all files.
+
+        ``folder`` receives ``results.json``, ``junit.xml``, ``report.html`` and the runs. At most
+        ``jobs`` simulations run at once, as many as cores and memory allow by default; an ``executor``
+        runs them elsewhere. ``progress`` is shown, or told to a listener of events.
+
+        Raises RequestError for what is wrong or missing; a run that fails is a result.
+        """
+        plan, store = self.plan(), Store(Path(folder or self.folder))
+        planning.refuse_problems(plan)
+        planning.refuse_unwritable(store.folder)
+        with store.locked(), _listening(progress) as listener:
+            outcomes = execute(plan, store, listener, jobs, executor)
+            return _judged(plan, outcomes, store, listener, drawings=False)
+
+    def judge(
+        self,
+        folder: Path | str | None = None,
+        *,
+        drawings: bool = False,
+        progress: bool | Listener = True,
+    ) -> Results:
+        """Judge again from stored runs and write all files, simulating nothing.
+
+        With ``drawings``, those of the report are also written as SVG files. Raises RequestError when
+        runs are missing.
+        """
+        plan, store = self.plan(), Store(Path(folder or self.folder))
+        outcomes = stored(plan, store)
+        with store.locked(), _listening(progress) as listener:
+            return _judged(plan, outcomes, store, listener, drawings)
+
+    def predict(self, *, progress: bool | Listener = True) -> list[dict[str, Any]]:
+        """What theory expects of every candidate, as ``prediction`` in ``docs/results.md``.
+
+        Backend and format stand beside it. Raises RequestError without a candidate.
+        """
+        plan = self.plan()
+        if not self._description.candidate:
+            raise RequestError(
+                f"{self._description.file}: there is no candidate to predict, add one or let "
+                "`portability recommend` look for a format"
+            )
+        with _listening(progress) as listener:
+            listener(Began(SOLVING))
+            entries = prediction.of_study(plan)
+            listener(Ended(SOLVING))
+        _, *candidates = self._description.combinations()
+        return [
+            {"backend": backend, "format": name, "prediction": entry}
+            for (_, backend, name), entry in zip(candidates, entries, strict=True)
+        ]
+
+    def recommend(
+        self,
+        folder: Path | str | None = None,
+        *,
+        scheme: str = "both",
+        backend: str = "emulator",
+        jobs: int | None = None,
+        progress: bool | Listener = True,
+    ) -> list[recommendation.Recommendation]:
+        """The coarsest weights that pass, for one ``scheme`` or both: predicted, then simulated.
+
+        Raises RequestError for an unknown scheme or backend, and where the backend cannot run it.
+        """
+        allowed = (*recommendation.SCHEMES, "both")
+        if scheme not in allowed:
+            raise RequestError(f"unknown scheme {scheme!r}{choices(scheme, allowed)}")
+        schemes = recommendation.SCHEMES if scheme == "both" else (scheme,)
+        plan = recommendation.emulated(self._description, backend, schemes)
+        store = Store(Path(folder or self.folder))
+        planning.refuse_unwritable(store.folder)
+        with store.locked(), _listening(progress) as listener:
+            found = recommendation.recommend(plan, schemes, store, listener, jobs)
+            recommendation.write(found, store.folder)
+        return found
+
+    def selftest(
+        self,
+        folder: Path | str | None = None,
+        *,
+        simulate: bool = False,
+        jobs: int | None = None,
+        progress: bool | Listener = True,
+    ) -> list[selftest.Finding]:
+        """The smallest planted faults that the verdict notices; with ``simulate``, of the model, too.
+
+        Raises RequestError when reference runs are missing.
+        """
+        plan, store = self.plan(), Store(Path(folder or self.folder))
+        planning.refuse_unwritable(store.folder)
+        with store.locked(), _listening(progress) as listener:
+            findings = selftest.spike_faults(plan, store, listener)
+            if simulate:
+                findings += selftest.model_faults(plan, store, listener, jobs)
+            selftest.write(findings, plan, store)
+        return findings
+
+    def map(
+        self,
+        folder: Path | str | None = None,
+        *,
+        seed: int | None = None,
+        timestep: float | None = None,
+        progress: bool | Listener = True,
+    ) -> tuple[dict[str, Any], list[Path]]:
+        """The deployment sheet of a dry run on SpiNNaker's virtual machine, and the files written.
+
+        For the study's first seed and its time step (ms) unless given. Results that are there are
+        written again with the sheet, unless their runs are no longer those of the study.
+        """
+        store = Store(Path(folder or self.folder))
+        planning.refuse_unwritable(store.folder)
+        with _listening(progress) as listener:
+            sheet = deployment.of_study(self._description, seed, timestep, listener)
+            with store.locked():
+                files = [deployment.write(sheet, store.folder)]
+                if (store.folder / "results.json").exists():
+                    try:
+                        outcomes = stored(self.plan(), store)
+                    except RequestError:
+                        return sheet, files
+                    results = _judged(self.plan(), outcomes, store, listener, drawings=False)
+                    files += [store.folder / "results.json", results.report_file]
+        return sheet, files
+
+
+class Results:
+    """Verdicts of a study and the data behind them.
+
+    ``content`` is what ``results.json`` holds, ``outcomes`` say what became of every run, and ``folder``
+    has the files. A notebook shows the table of verdicts.
+    """
+
+    def __init__(self, assembled: Assembled, outcomes: Sequence[Outcome], store: Store) -> None:
+        self._assembled = assembled
+        self._store = store
+        self.outcomes = tuple(outcomes)
+
+    @property
+    def content(self) -> StudyResults:
+        """What ``results.json`` holds."""
+        return self._assembled.content
+
+    @property
+    def folder(self) -> Path:
+        """Where runs and files are."""
+        return self._store.folder
+
+    @property
+    def report_file(self) -> Path:
+        """The report that was written."""
+        return self.folder / "report.html"
+
+    @property
+    def summary(self) -> str:
+        """How many runs were simulated, reused and failed, in one line."""
+        return summary(self.outcomes, self._store)
+
+    @property
+    def exit_code(self) -> int:
+        """0: every candidate passes; 1: one deviates; 3: one is inconclusive; 4: a run failed."""
+        return exit_code(self.content)
+
+    @property
+    def verdicts(self) -> pd.DataFrame:
+        """A row per ensemble, the reference first: backend, format, verdict, reason."""
+        import pandas as pd  # noqa: PLC0415 - takes long to import
+
+        entries = (self.content.reference, *self.content.candidates)
+        return pd.DataFrame(
+            [(e.backend, e.format, e.verdict, next(iter(e.reasons), "")) for e in entries],
+            columns=["backend", "format", "verdict", "reason"],
+        )
+
+    @property
+    def scores(self) -> pd.DataFrame:
+        """A row per candidate, population and statistic, with the fields of a score."""
+        import pandas as pd  # noqa: PLC0415
+
+        rows = [
+            {"backend": e.backend, "format": e.format, **score.model_dump()}
+            for e in self.content.candidates
+            for score in e.scores
+        ]
+        return pd.DataFrame(rows)
+
+    @property
+    def ensembles(self) -> Mapping[tuple[str, str], Ensemble]:
+        """Statistics of whole runs by (backend, format)."""
+        return {key: found.whole for key, found in self._assembled.evidence.items()}
+
+    @property
+    def evidence(self) -> Mapping[tuple[str, str], Evidence]:
+        """Ensembles of parts of the runs, and of null models, by (backend, format)."""
+        return self._assembled.evidence
+
+    def spikes(self, backend: str, number_format: str, seed: int) -> neo.Block:
+        """The spikes of a run as a Neo block: one segment, a spike train per neuron.
+
+        Raises RequestError for a run that there is not.
+        """
+        runs = self._assembled.recordings.get((backend, number_format), {})
+        if seed not in runs:
+            known = ", ".join(map(str, runs)) or "none"
+            raise RequestError(
+                f"there is no run of {backend} {number_format} with seed {seed}; seeds that there are: "
+                f"{known}"
+            )
+        return to_neo(runs[seed].spikes)
+
+    def report(self, path: Path | str, drawings: Path | str | None = None) -> Path:
+        """Write the report to ``path``, one self-contained HTML file; returns it.
+
+        With a folder ``drawings``, every drawing is also written there, as an SVG file.
+        """
+        file = Path(path)
+        folder = None if drawings is None else Path(drawings)
+        if folder:
+            folder.mkdir(parents=True, exist_ok=True)
+        first = {
+            key: next(iter(runs.values())).spikes
+            for key, runs in self._assembled.recordings.items()
+            if runs
+        }
+        write_report(file, self.content, self._assembled.evidence, first, folder)
+        return file
+
+    def _repr_html_(self) -> str:
+        return str(self.verdicts.to_html(index=False, escape=True))
+
+    def __repr__(self) -> str:
+        return f"<Results of {self.content.study.name}: {self.summary}>"
+
+
+def conformance(
+    backend: str,
+    number_format: str = "double",
+    options: Mapping[str, Any] | None = None,
+    *,
+    progress: bool | Listener = True,
+) -> dict[str, Any]:
+    """Single neurons and synapses of a backend, measured against expected (docs/conformance.md)."""
+    with _listening(progress) as listener:
+        return probe_backend(backend, number_format, options or {}, listener)
+
+
+def _judged(
+    plan: Plan, outcomes: Sequence[Outcome], store: Store, listener: Listener, drawings: bool
+) -> Results:
+    results = Results(assemble(plan, outcomes, store, listener), outcomes, store)
+    write_data(results.content, store.folder)
+    listener(Began(DRAWING))
+    listener(Advanced(DRAWING))
+    results.report(results.report_file, store.folder / "figures" if drawings else None)
+    listener(Ended(DRAWING))
+    return results
+
+
+@contextmanager
+def _listening(progress: bool | Listener) -> Iterator[Listener]:
+    """Who listens to events: a display, nobody, or whoever was given."""
+    if callable(progress):
+        yield progress
+    elif progress:
+        from pynn_portability.terminal import Display  # noqa: PLC0415 - brings Rich
+
+        with Display() as display:
+            yield display
+    else:
+        yield ignore
+
+
+def _reference_to(model: str | Callable[..., Any]) -> str:
+    """A build function as a study file names it."""
+    if isinstance(model, str):
+        return model
+    file = inspect.getsourcefile(model)
+    if file is None or not Path(file).is_file() or "<" in model.__qualname__:
+        raise RequestError(
+            f"the build function {model.__qualname__} does not stand at the top of a file, where every "
+            'run could find it; write it into one and give "path/to/script.py:function"'
+        )
+    return f"{Path(file).resolve()}:{model.__qualname__}"
