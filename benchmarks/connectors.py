@@ -50,9 +50,8 @@ def seconds(synapses):
     # the whole build, of which making the populations is taken off below
     network = capture(build, {"synapses": synapses}, 0.1)
     module = backends.load(backend)
-    options = {name: option.default for name, option in module.OPTIONS.items()}
     start = time.perf_counter()
-    module.simulation(Realization(network, 1, 0.1), number_format("double"), options)
+    backends.build(module, number_format("double").on(Realization(network, 1, 0.1)), module.options())
     return time.perf_counter() - start
 
 seconds(10)  # imports and compilation

@@ -26,13 +26,12 @@ backend = backends.load(name)
 assert backend.available() is None
 parameters = {"scale": scale, "connectivity": "fixed_indegree"}
 network = capture(load_model("microcircuit", Path()), parameters, 0.1)
-options = {key: option.default for key, option in backend.OPTIONS.items()} | {"threads": int(threads)}
+options = backends.checked_options(name, {"threads": int(threads)}, "")
 
 def simulate(network, n_steps):
     start = time.perf_counter()
-    number = number_format(text)
-    realization = Realization(network, 1, 0.1, number.delay_steps)
-    simulation = backend.simulation(realization, number, options)
+    held = number_format(text).on(Realization(network, 1, 0.1))
+    simulation = backends.build(backend, held, options)
     built = time.perf_counter()
     spikes = simulation.run(n_steps, lambda fraction: None)
     return built - start, time.perf_counter() - built, spikes

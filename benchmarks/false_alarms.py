@@ -65,8 +65,8 @@ def simulated(seed: int, drive: str, arguments: argparse.Namespace) -> dict[str,
         # a drive's random stream is named by its label
         drives = [replace(d, label=f"{d.label} {drive}") for d in network.drives]
         realization = Realization(replace(network, drives=tuple(drives)), seed, 0.1)
-        options = {"threads": 1, "weights": "auto", "drive_limit": 0}
-        simulation = emulator.simulation(realization, number_format("double"), options)
+        held = number_format("double").on(realization)
+        simulation = emulator.BACKEND.simulation(held, emulator.EmulatorOptions())
         n_steps = round((WARMUP + 1000 * arguments.duration) / 0.1)
         spikes = simulation.run(n_steps, lambda fraction: None)
         arrays = {

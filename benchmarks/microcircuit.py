@@ -47,8 +47,11 @@ import nest, pyNN.nest
 scale, seconds, threads = float(sys.argv[1]), float(sys.argv[2]), int(sys.argv[3])
 start = time.perf_counter()
 network = capture(load_model("microcircuit", Path()), {"scale": scale}, 0.1)
-simulation = backends.load("nest").simulation(
-    Realization(network, 1, 0.1), number_format("double"), {"threads": threads})
+simulation = backends.build(
+    backends.load("nest"),
+    number_format("double").on(Realization(network, 1, 0.1)),
+    backends.checked_options("nest", {"threads": threads}, ""),
+)
 built = time.perf_counter()
 spikes = simulation.run(round(seconds * 10000), lambda fraction: None)
 done = time.perf_counter()

@@ -11,17 +11,21 @@ all statistics. Statistics of runs are kept in a folder and reused.
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
 from pynn_portability import backends
 from pynn_portability.formats.names import number_format
-from pynn_portability.judge.statistics import statistics
-from pynn_portability.judge.verdict import judge
+from pynn_portability.judge.ensemble import Ensemble
+from pynn_portability.judge.statistics import Statistics, statistics
+from pynn_portability.judge.verdict import Judgement, judge
 from pynn_portability.model.scripts import capture, load_model
 from pynn_portability.predict import prediction
 from pynn_portability.realize.realization import Realization
+
+Runs = Mapping[int, Statistics]
 
 WARMUP, TIMESTEP = 500.0, 0.1  # ms
 FORMATS = {
@@ -76,16 +80,20 @@ def compare(
     )
     rows = []
     for name, candidate, predicted in zip(names, candidates, predictions, strict=True):
-        of_rates = judge(_rates(reference), _rates(candidate))
+        of_rates = _judged(_rates(reference), _rates(candidate))
         largest = max(of_rates.scores, key=lambda s: s.ratio or 0.0)
         expected = predicted.largest
         assert expected is not None
         rows.append(
             f"`{name}` | {expected.ratio:.2f} {expected.population} | "
             f"{largest.ratio:.2f} {largest.population} | {predicted.verdict} | "
-            f"{of_rates.verdict} | {judge(reference, candidate).verdict}"
+            f"{of_rates.verdict} | {_judged(reference, candidate).verdict}"
         )
     return rows
+
+
+def _judged(reference: Runs, candidate: Runs) -> Judgement:
+    return judge(Ensemble("reference", reference), Ensemble("candidate", candidate))
 
 
 def simulated(
@@ -94,8 +102,8 @@ def simulated(
     """Statistics of a run, made unless ``file`` has them."""
     if not file.exists():
         emulator = backends.load("emulator")
-        options = {key: option.default for key, option in emulator.OPTIONS.items()}
-        simulation = emulator.simulation(realization, number_format(name), options)
+        held = number_format(name).on(realization)
+        simulation = backends.build(emulator, held, emulator.options())
         spikes = simulation.run(
             round((arguments.duration + WARMUP) / TIMESTEP), lambda fraction: None
         )

@@ -23,6 +23,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import binomtest
 
+from pynn_portability.judge.ensemble import Ensemble
 from pynn_portability.judge.statistics import Statistics
 from pynn_portability.judge.verdict import Judgement, judge
 
@@ -137,7 +138,8 @@ def judgements(
     """Judge ``n_studies`` independent studies."""
     rng = np.random.default_rng([random_seed, n_seeds])
     for _ in range(n_studies):
-        yield judge(*study(rng, scenario, n_seeds))
+        reference, candidate = study(rng, scenario, n_seeds)
+        yield judge(Ensemble("reference", reference), Ensemble("candidate", candidate))
 
 
 def main() -> None:

@@ -254,7 +254,7 @@ def _cost(simulate: float) -> dict[str, Any]:
         "build_seconds": 6.31,
         "simulate_seconds": simulate * 11,
         "realtime_factor": simulate,
-        "peak_rss_bytes": 1.43e9,
+        "peak_rss_bytes": 1_430_000_000,
         "bytes_per_synapse": 48.2,
         "bytes_per_synapse_allocated": None,
         "threads": 2,
@@ -269,7 +269,7 @@ def _runs(seeds: tuple[int, ...], reused: bool) -> list[dict[str, Any]]:
             "error": None,
             "key": f"{s:064x}",
             "reused": reused,
-            "cost": {},
+            "cost": None,
         }
         for s in seeds
     ]

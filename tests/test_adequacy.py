@@ -17,6 +17,7 @@ from pynn_portability.judge.adequacy import (
     sparse_neurons,
     warnings,
 )
+from pynn_portability.judge.ensemble import Ensemble
 from pynn_portability.judge.null_model import part, rate_matched_noise
 from pynn_portability.judge.statistics import Statistics, statistics
 from pynn_portability.judge.verdict import judge
@@ -83,7 +84,7 @@ def test_regular_spikes_are_told_from_noise_and_poisson_spikes_are_not():
         runs = {s: gamma_trains(150, 10.0, shape, 10 * s) for s in seeds}
         reference = {s: statistics(r, WARMUP) for s, r in runs.items()}
         noise = {s: statistics(rate_matched_noise(r, WARMUP, s), WARMUP) for s, r in runs.items()}
-        scores = null_scores(reference, noise)
+        scores = null_scores(Ensemble("reference", reference), Ensemble("noise", noise))
         assert [s.statistic for s in scores] == ["cv", "cc"]
         assert (scores[0].verdict == "deviates") == told
         assert scores[1].verdict != "deviates"  # independent neurons
@@ -131,9 +132,13 @@ def test_a_reference_that_drifts_is_told(shift: int):
             for s in range(1, 6)
         }
 
-    steady = judge(quarters(0.0, 1.0), quarters(0.75, 1.0)).scores
+    steady = judge(
+        Ensemble("first", quarters(0.0, 1.0)), Ensemble("last", quarters(0.75, 1.0))
+    ).scores
     assert drift_warnings(steady) == []
-    (warning,) = drift_warnings(judge(quarters(0.0, 1.0), quarters(0.75, 1.5)).scores)
+    (warning,) = drift_warnings(
+        judge(Ensemble("first", quarters(0.0, 1.0)), Ensemble("last", quarters(0.75, 1.5))).scores
+    )
     assert "rate in a" in warning and warning.startswith("The reference drifts")
 
 
@@ -153,7 +158,7 @@ def test_silent_neurons_and_single_spikes_are_counted():
 def test_more_data_notice_smaller_changes():
     def noticed(rate: float) -> float | None:
         reference = {s: statistics(gamma_trains(200, rate, 4.0, 100 + s), WARMUP) for s in range(5)}
-        return noticed_rate_changes(reference, DURATION)["a"]
+        return noticed_rate_changes(Ensemble("reference", reference), DURATION)["a"]
 
     slow, fast = noticed(2.0), noticed(40.0)
     assert slow is not None
@@ -164,4 +169,6 @@ def test_more_data_notice_smaller_changes():
 def test_silence_notices_nothing():
     silent = PopulationSpikes.from_unsorted(5, np.empty(0, np.int64), np.empty(0, np.int32))
     sample = statistics(SpikeData(STEP, N_STEPS, {"a": silent}), WARMUP)
-    assert noticed_rate_changes({1: sample, 2: sample, 3: sample}, DURATION) == {"a": None}
+    assert noticed_rate_changes(
+        Ensemble("silent", {1: sample, 2: sample, 3: sample}), DURATION
+    ) == {"a": None}

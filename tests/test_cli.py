@@ -22,7 +22,9 @@ import psutil
 import pytest
 
 from pynn_portability import backends, cli
-from pynn_portability.run import execution
+from pynn_portability.run import plan
+from pynn_portability.run.environment import available_cores
+from pynn_portability.run.process import ask
 from pynn_portability.run.store import Store
 from pynn_portability.spikes.data import PopulationSpikes, SpikeData
 
@@ -30,9 +32,9 @@ SIMULATORS = [name for name in backends.names() if backends.load(name).available
 # the emulator needs no installation, so there always is one
 BACKEND = SIMULATORS[0]
 OPTIONS: dict[str, dict[str, Any]] = {
-    "nest": {"threads": execution.available_cores()},
+    "nest": {"threads": available_cores()},
     "brian2": {"codegen": "numpy"},
-    "emulator": {"threads": execution.available_cores()},
+    "emulator": {"threads": available_cores()},
 }
 
 MODEL = r'''
@@ -586,7 +588,7 @@ def test_interruption_ends_a_subprocess_and_what_it_started(
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        execution.ask("question", {}, interrupt)
+        ask("question", {}, interrupt)
     assert len(started) == 2
     wait_until(lambda: not any(map(is_alive, started)))
 
@@ -701,7 +703,7 @@ def test_traceback_on_request(command: Command, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_a_defect_is_no_verdict(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(execution, "plan", lambda study: 1 / 0)
+    monkeypatch.setattr(plan, "describe", lambda planned: 1 / 0)
     ended = command("describe", "study.toml")
     assert ended.code not in range(5)
     assert "ZeroDivisionError" in ended.err

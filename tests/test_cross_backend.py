@@ -8,6 +8,7 @@ import pytest
 import scipy.stats
 from compliance import Simulator
 
+from pynn_portability.judge.ensemble import Ensemble
 from pynn_portability.judge.statistics import Statistics, statistics
 from pynn_portability.judge.verdict import judge
 from pynn_portability.model.scripts import capture, load_model
@@ -57,7 +58,7 @@ def test_the_emulator_keeps_the_dynamics_of_nest(connectivity: str) -> None:
     nest, emulator = (
         ensemble(name, 0.03, connectivity, 33_000, 300.0) for name in ("nest", "emulator")
     )
-    judgement = judge(nest, emulator)
+    judgement = judge(Ensemble("nest", nest), Ensemble("emulator", emulator))
     assert judgement.verdict != "deviates", judgement.reasons
     assert len(judgement.scores) == 24
     assert sum(score.verdict == "pass" for score in judgement.scores) >= 20, judgement.reasons

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from pynn_portability.judge.diagnosis import changes, sentences
+from pynn_portability.judge.ensemble import Ensemble
 from pynn_portability.judge.verdict import judge
 
 SEEDS = range(1, 7)
@@ -28,8 +29,9 @@ def sample(seed: int, mean: float = 1.0, spread: float = 1.0, cc: float = 0.0) -
 def diagnosed(**fault: float) -> str:
     reference = {s: sample(s) for s in SEEDS}
     candidate = {s: sample(s, **fault) for s in SEEDS}
-    scores = judge(reference, candidate).scores
-    return " ".join(sentences(scores, changes(reference, candidate)))
+    before, after = Ensemble("reference", reference), Ensemble("candidate", candidate)
+    scores = judge(before, after).scores
+    return " ".join(sentences(scores, changes(before, after)))
 
 
 def test_direction_and_size_of_a_change_of_means():
@@ -59,7 +61,11 @@ def test_nothing_is_said_about_what_does_not_deviate():
 def test_the_change_is_that_of_the_mean_over_seeds():
     reference = {s: sample(s) for s in SEEDS}
     candidate = {s: sample(s, mean=0.9 + 0.04 * (s % 2)) for s in SEEDS}
-    change = next(c for c in changes(reference, candidate) if c.statistic == "rate")
+    change = next(
+        c
+        for c in changes(Ensemble("a", reference), Ensemble("b", candidate))
+        if c.statistic == "rate"
+    )
     assert change.mean is not None
     expected = np.array([0.04 * (s % 2) - 0.1 for s in SEEDS])
     assert abs(change.mean[0] - expected.mean()) < 2e-3
@@ -68,5 +74,5 @@ def test_the_change_is_that_of_the_mean_over_seeds():
 
 def test_silent_populations_have_no_relative_change():
     silent = {"a": {"rate": np.zeros(10), "cv": np.empty(0), "cc": np.empty(0)}}
-    found = changes({1: silent, 2: silent}, {1: silent, 2: silent})
+    found = changes(Ensemble("a", {1: silent, 2: silent}), Ensemble("b", {1: silent, 2: silent}))
     assert [(c.mean, c.spread) for c in found] == [(None, None)] * 3

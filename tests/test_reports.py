@@ -5,19 +5,22 @@ from __future__ import annotations
 import copy
 import re
 from base64 import b64decode, b64encode
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 from chromium import EXECUTABLE, Page
-from report_example import WARMUP, example
+from report_example import WARMUP, Key, example
 
 from pynn_portability.judge.adequacy import Evidence
+from pynn_portability.judge.ensemble import Ensemble
 from pynn_portability.reports import write_report
 from pynn_portability.reports.figures import population_mean_pictures
+from pynn_portability.results.schema import Baseline, Score, StudyResults
 from pynn_portability.spikes.data import PopulationSpikes, SpikeData
 
 SMALL = {"L4E": 220, "L4I": 60}
@@ -67,9 +70,23 @@ class _Parsed(HTMLParser):
         }
 
 
+def write(
+    path: Path,
+    results: dict[str, Any],
+    statistics: Mapping[Key, Mapping[int, Any]],
+    spikes: Mapping[Key, SpikeData],
+    evidence: Mapping[Key, Evidence] | None = None,
+    drawings: Path | None = None,
+) -> None:
+    """Write a report from what an example gives: plain values, and statistics of whole runs."""
+    whole = {key: Evidence({1.0: Ensemble("runs", runs)}, {}) for key, runs in statistics.items()}
+    content = StudyResults.model_validate(results)
+    write_report(path, content, {**whole, **(evidence or {})}, spikes, drawings)
+
+
 def _render(folder: Path, data: tuple) -> _Parsed:
     path = folder / "report.html"
-    write_report(path, *data)
+    write(path, *data)
     return _Parsed(path.read_text(encoding="utf-8"))
 
 
@@ -80,7 +97,7 @@ def _labels(drawing: ElementTree.Element) -> list[str]:
 @pytest.fixture(scope="module")
 def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("report") / "report.html"
-    write_report(path, *example())
+    write(path, *example())
     return path
 
 
@@ -173,7 +190,7 @@ def test_file_is_small_and_self_contained(report: Path, page: _Parsed) -> None:
 def test_same_input_gives_the_same_file(tmp_path: Path) -> None:
     data = example((("nest", "naive-2"),), (), sizes=SMALL)
     for name in ("a.html", "b.html"):
-        write_report(tmp_path / name, *data)
+        write(tmp_path / name, *data)
     assert (tmp_path / "a.html").read_bytes() == (tmp_path / "b.html").read_bytes()
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a.html", "b.html"]
 
@@ -186,7 +203,7 @@ def test_drawings_as_files_are_those_of_the_page(tmp_path: Path) -> None:
     statistics["nest", wild], spikes["nest", wild] = statistics.pop(key), spikes.pop(key)
     folder = tmp_path / "figures"
     folder.mkdir()
-    write_report(tmp_path / "report.html", results, statistics, spikes, None, folder)
+    write(tmp_path / "report.html", results, statistics, spikes, None, folder)
     files = {file.name: file.read_bytes() for file in folder.iterdir()}
     page = _Parsed((tmp_path / "report.html").read_text())
     sources = {str(image["src"]).partition(",")[2] for image in page.attributes("img")}
@@ -211,7 +228,7 @@ def test_a_failing_write_leaves_the_old_report(
     monkeypatch.setattr("os.replace", fail)
     monkeypatch.setattr(Path, "replace", fail)
     with pytest.raises(OSError, match="disk full"):
-        write_report(path, *example((), (), sizes=SMALL))
+        write(path, *example((), (), sizes=SMALL))
     assert [p.name for p in tmp_path.iterdir()] == ["report.html"]
     assert path.read_text() == "old"
 
@@ -377,6 +394,7 @@ def test_candidate_that_was_not_run(tmp_path: Path) -> None:
                     "seed": 1,
                     "status": "not run",
                     "error": None,
+                    "key": "",
                     "reused": False,
                     "cost": None,
                 }
@@ -396,7 +414,14 @@ def test_what_the_data_can_show(tmp_path: Path) -> None:
     results, statistics, spikes = example((("nest", "naive-2"),), (), sizes=SMALL)
     labels = list(SMALL)
     reference, candidate = results["reference"], results["candidates"][0]
-    null = {"ks_paired": 0.1, "ks_paired_seeds": [0.1], "ks_baseline_mean": 0.1}
+    null = {
+        "ks_paired": 0.1,
+        "ks_paired_seeds": [0.1],
+        "ks_baseline_mean": 0.1,
+        "ks_baseline_sd": 0.01,
+        "ratio_low": 1.0,
+        "ratio_high": 1.5,
+    }
     reference["null"] = [
         null | {"population": p, "statistic": s, "ratio": 1.25, "verdict": verdict}
         for p in labels
@@ -440,14 +465,12 @@ def test_what_the_data_can_show(tmp_path: Path) -> None:
         },
     ]
     key = ("nest", "double")
-    runs, other = statistics[key], statistics["nest", "naive-2"]
-    evidence = Evidence(
-        parts={key: {0.125: other, 0.25: runs, 1.0: runs}},
-        noise={key: {0.125: other, 1.0: other}},
-        last=other,
-    )
+    runs, other = (Ensemble("runs", statistics[k]) for k in (key, ("nest", "naive-2")))
+    evidence = {
+        key: Evidence({0.125: other, 0.25: runs, 1.0: runs}, {0.125: other, 1.0: other}, other)
+    }
     path = tmp_path / "report.html"
-    write_report(path, results, statistics, spikes, evidence)
+    write(path, results, statistics, spikes, evidence)
     parsed = _Parsed(path.read_text())
     for words in (
         "This study would notice a loss of spikes of 5% in",
@@ -484,11 +507,10 @@ def test_what_the_data_can_show(tmp_path: Path) -> None:
 def test_correlations_of_single_valued_weights_beside_their_noise(tmp_path: Path) -> None:
     results, statistics, spikes = example((("nest", "naive-2"),), (), sizes=SMALL)
     key = ("nest", "naive-2")
-    evidence = Evidence(
-        parts={key: {1.0: statistics[key]}}, noise={key: {1.0: statistics["nest", "double"]}}
-    )
+    runs, noise = (Ensemble("runs", statistics[k]) for k in (key, ("nest", "double")))
+    evidence = {key: Evidence({1.0: runs}, {1.0: noise})}
     results["reference"]["noticed_rate_changes"] = dict.fromkeys(SMALL, 0.05)
-    write_report(tmp_path / "report.html", results, statistics, spikes, evidence)
+    write(tmp_path / "report.html", results, statistics, spikes, evidence)
     parsed = _Parsed((tmp_path / "report.html").read_text())
     beside = [alt for alt in parsed.drawings if "beside rate-matched noise" in alt]
     assert beside == [
@@ -509,17 +531,23 @@ def test_coarsest_formats_of_a_sweep_share_panels_with_the_reference(tmp_path: P
 
 
 def test_means_over_populations_are_drawn_to_scale() -> None:
-    def scores(distance: float, baseline: bool = False) -> list[dict]:
+    def entries(distance: float, key: str, **others: Any) -> list[dict[str, Any]]:
         """Two populations, two seeds, whose mean over populations is ``distance`` for both seeds."""
-        key = "ks_baseline" if baseline else "ks_paired_seeds"
+        shared = {"ks_baseline_mean": None, "ks_baseline_sd": None, **others}
         return [
-            {"population": p, "statistic": s, key: [distance + d, distance - d]}
+            {"population": p, "statistic": s, key: [distance + d, distance - d], **shared}
             for p, d in (("a", 0.05), ("b", -0.05))
             for s in ("rate", "cv", "cc")
         ]
 
+    def scores(distance: float) -> list[Score]:
+        others = dict.fromkeys(("ks_paired", "ratio", "ratio_low", "ratio_high"))
+        given = entries(distance, "ks_paired_seeds", verdict="pass", **others)
+        return [Score.model_validate(score) for score in given]
+
     (picture,) = population_mean_pictures(
-        scores(0.1, baseline=True), [("naive-1", scores(0.3)), ("naive-2", scores(0.2))]
+        [Baseline.model_validate(b) for b in entries(0.1, "ks_baseline")],
+        [("naive-1", scores(0.3)), ("naive-2", scores(0.2))],
     )
     root = ElementTree.fromstring(picture.svg)
     marks = [
@@ -592,7 +620,7 @@ def test_browser_with_wide_tables_and_long_names(chromium: Page, tmp_path: Path)
     data[0]["study"]["name"] = "x" * 120
     data[0]["candidates"][1]["runs"][0]["error"] = "y" * 300
     path = tmp_path / "wide.html"
-    write_report(path, *data)
+    write(path, *data)
     for width in (1280, 400):
         chromium.open(path, width)
         chromium.evaluate("document.querySelectorAll('details').forEach(d => d.open = true)")
@@ -606,7 +634,7 @@ def test_browser_runs_no_script_from_names(chromium: Page, tmp_path: Path) -> No
     data = example((("nest", "naive-2"),), (), seeds=(1, 2), sizes={bad: 40})
     data[0]["study"]["name"] = bad
     path = tmp_path / "bad.html"
-    write_report(path, *data)
+    write(path, *data)
     chromium.open(path, 800)
     assert chromium.evaluate("document.title") == f"{bad}: portability report"
     assert chromium.evaluate("document.querySelector('h1').textContent") == bad

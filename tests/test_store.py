@@ -13,8 +13,10 @@ import pytest
 
 from pynn_portability.errors import RequestError
 from pynn_portability.run import store as store_module
+from pynn_portability.run.record import RunRecord
 from pynn_portability.run.store import Store, run_key
 from pynn_portability.spikes.data import PopulationSpikes, SpikeData
+from pynn_portability.spikes.sonata import read_sonata
 
 REQUEST = {
     "network": "f00d",
@@ -35,13 +37,29 @@ def spikes(seed: int = 0) -> SpikeData:
     return SpikeData(0.1, 100, {"E": population})
 
 
-def record(**changes: Any) -> dict[str, Any]:
-    return {
+def record(key: str, **changes: Any) -> RunRecord:
+    cost = {
+        "build_seconds": 1.0,
+        "simulate_seconds": 2.0,
+        "realtime_factor": 20.0,
+        "peak_rss_bytes": 10**8,
+        "bytes_per_synapse": None,
+        "bytes_per_synapse_allocated": 6.0,
+        "threads": 1,
+    }
+    content = {
+        "key": key,
+        "schema": "portability-run/1",
         "request": REQUEST,
         "environment": ENVIRONMENT,
+        "model": {"build": "model.py:build", "parameters": {"size": 5}},
         "created": "2024-01-01T00:00:00.000+00:00",
+        "host": {"name": "h", "platform": "Linux", "python": "3.11", "cpu": "a", "cores": 2},
+        "synapses": 7,
+        "cost": cost,
         **changes,
     }
+    return RunRecord.model_validate(content)
 
 
 @pytest.fixture
@@ -69,26 +87,31 @@ def test_key_does_not_depend_on_the_order_of_its_ingredients() -> None:
 
 def test_a_run_comes_back_as_it_went_in(store: Store) -> None:
     assert store.find("k1") is None
-    added = store.add("k1", record(), spikes(3))
+    added = store.add(record("k1"), spikes(3))
     assert store.find("k1") == added
-    assert json.loads((store.runs / "k1" / "run.json").read_text()) == added
-    back, original = store.spikes("k1").populations["E"], spikes(3).populations["E"]
+    text = (store.runs / "k1" / "run.json").read_text()
+    assert json.loads(text) == added.model_dump(by_alias=True)
+    back, original = (
+        read_sonata(store.spikes_file("k1")).populations["E"],
+        spikes(3).populations["E"],
+    )
     np.testing.assert_array_equal(back.steps, original.steps)
     np.testing.assert_array_equal(back.neurons, original.neurons)
     assert sorted(p.name for p in store.runs.iterdir()) == ["k1"]
 
 
 def test_damaged_runs_are_not_found_and_can_be_replaced(store: Store) -> None:
-    store.add("k1", record(), spikes(1))
+    store.add(record("k1"), spikes(1))
     file = store.runs / "k1" / "spikes.h5"
     content = bytearray(file.read_bytes())
     content[-1] ^= 1
     file.write_bytes(content)
     assert store.find("k1") is None
-    store.add("k1", record(), spikes(2))
+    store.add(record("k1"), spikes(2))
     assert store.find("k1") is not None
     np.testing.assert_array_equal(
-        store.spikes("k1").populations["E"].steps, spikes(2).populations["E"].steps
+        read_sonata(store.spikes_file("k1")).populations["E"].steps,
+        spikes(2).populations["E"].steps,
     )
     for damage in ("", "[]", '{"key": "k1"}', "{"):
         (store.runs / "k1" / "run.json").write_text(damage)
@@ -96,22 +119,24 @@ def test_damaged_runs_are_not_found_and_can_be_replaced(store: Store) -> None:
 
 
 def test_a_run_under_another_key_is_not_found(store: Store) -> None:
-    store.add("k1", record(), spikes())
+    store.add(record("k1"), spikes())
     (store.runs / "k1").rename(store.runs / "k2")
     assert store.find("k2") is None
 
 
 def test_newest_run_of_a_request_whatever_its_software(store: Store) -> None:
-    store.add("old", record(), spikes(1))
-    store.add("new", record(created="2024-06-01", environment={"versions": {}}), spikes(2))
-    store.add("other", record(created="2025-01-01", request=REQUEST | {"seed": 2}), spikes(3))
+    store.add(record("old"), spikes(1))
+    newer = record("new", created="2024-06-01", environment={"sources": "", "versions": {}})
+    store.add(newer, spikes(2))
+    other = record("other", created="2025-01-01", request=REQUEST | {"seed": 2})
+    store.add(other, spikes(3))
     newest = store.newest(REQUEST)
     assert newest is not None
-    assert newest["key"] == "new"
+    assert newest.key == "new"
     (store.runs / "new" / "spikes.h5").unlink()
     newest = store.newest(REQUEST)
     assert newest is not None
-    assert newest["key"] == "old"
+    assert newest.key == "old"
     assert store.newest(REQUEST | {"seed": 3}) is None
 
 
@@ -124,18 +149,18 @@ def test_a_failure_on_the_way_leaves_nothing(
 
     monkeypatch.setattr(store_module, stage, fail)
     with pytest.raises(OSError, match="disk full"):
-        store.add("k1", record(), spikes())
+        store.add(record("k1"), spikes())
     assert list(store.runs.iterdir()) == []
 
 
 def test_values_that_json_does_not_have_are_refused(store: Store) -> None:
     with pytest.raises(ValueError, match="JSON"):
-        store.add("k1", record(cost=float("nan")), spikes())
+        store.add(record("k1", request=REQUEST | {"timestep": float("nan")}), spikes())
     assert list(store.runs.iterdir()) == []
 
 
 def test_the_lock_clears_what_a_crash_left_behind(store: Store) -> None:
-    store.add("k1", record(), spikes())
+    store.add(record("k1"), spikes())
     scratch = store.make_scratch("k2")
     (scratch / "half.h5").write_bytes(b"half")
     with store.locked():

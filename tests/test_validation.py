@@ -3,7 +3,7 @@
 import importlib.util
 import json
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,8 @@ from scipy.stats import binom
 from scipy.stats import t as student
 
 from pynn_portability.errors import RequestError
+from pynn_portability.judge import verdict
+from pynn_portability.judge.ensemble import Ensemble
 from pynn_portability.judge.statistics import Statistics, ks_distance
 from pynn_portability.judge.verdict import (
     FAMILYWISE_ERROR,
@@ -21,9 +23,17 @@ from pynn_portability.judge.verdict import (
     RULE,
     Judgement,
     Score,
-    baseline_distances,
-    judge,
 )
+
+
+def judge(
+    reference: Mapping[int, Statistics], candidate: Mapping[int, Statistics], baseline: Any = None
+) -> verdict.Judgement:
+    """A verdict on runs that are given by seed."""
+    return verdict.judge(
+        Ensemble("reference", reference), Ensemble("candidate", candidate), baseline
+    )
+
 
 _path = Path(__file__).parents[1] / "benchmarks" / "verdict_calibration.py"
 _spec = importlib.util.spec_from_file_location("verdict_calibration", _path)
@@ -33,14 +43,14 @@ calibration = importlib.util.module_from_spec(_spec)
 sys.modules[_spec.name] = calibration  # where dataclasses look their annotations up
 _spec.loader.exec_module(calibration)
 
-Ensemble = dict[int, Statistics]
+Runs = dict[int, Statistics]
 
 
 def ensemble(
     seeds: Iterable[int], offset: float = 0.0, stream: int = 0, sizes: tuple[int, ...] = (200, 100)
-) -> Ensemble:
+) -> Runs:
     """Independent normal samples, in which ``offset`` moves the first population's rates."""
-    result: Ensemble = {}
+    result: Runs = {}
     for seed in seeds:
         rng = np.random.default_rng([stream, seed])
         result[seed] = {
@@ -203,7 +213,7 @@ def test_only_common_seeds_count_and_a_given_baseline_changes_nothing() -> None:
     reference, candidate = ensemble(range(7)), ensemble([1, 2, 4, 5, 40], stream=1)
     expected = judge({s: reference[s] for s in (1, 2, 4, 5)}, candidate)
     assert judge(reference, candidate) == expected
-    baseline = baseline_distances(reference)
+    baseline = verdict.baseline_distances(Ensemble("reference", reference))
     assert len(baseline["P0", "rate"]) == 21
     assert judge(reference, candidate, baseline) == expected
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from xml.etree import ElementTree
 
 from junitparser import Error, Failure, JUnitXml, Skipped, TestCase, TestSuite
 
@@ -32,8 +33,9 @@ def junit(results: StudyResults) -> bytes:
                 )
     document = JUnitXml()
     document.add_testsuite(suite)
-    text: bytes = document.tostring()
-    return text
+    root = ElementTree.fromstring(document.tostring())
+    ElementTree.indent(root)
+    return ElementTree.tostring(root, encoding="utf-8", xml_declaration=True)
 
 
 def _case(entry: EnsembleEntry, name: str, result: Error | Failure | Skipped | None) -> TestCase:

@@ -47,7 +47,7 @@ class Cost(Part):
     build_seconds: float = Field(description="wall time of building the network, s")
     simulate_seconds: float = Field(description="wall time of simulating, s")
     realtime_factor: float = Field(description="wall time of simulating over model time")
-    peak_rss_bytes: float = Field(description="largest resident memory, bytes")
+    peak_rss_bytes: int = Field(description="largest resident memory, bytes")
     bytes_per_synapse: float | None = Field(
         description="growth of resident memory over number of synapses, bytes"
     )
