@@ -19,7 +19,7 @@ from pynn_portability import backends
 from pynn_portability.model.scripts import capture, load_model
 from pynn_portability.formats.names import number_format
 from pynn_portability.realize.realization import Realization
-from pynn_portability.run.worker import peak_memory
+from pynn_portability.run.process import peak_memory
 
 name, scale, seconds, threads, text = sys.argv[1], *map(float, sys.argv[2:5]), sys.argv[5]
 backend = backends.load(name)

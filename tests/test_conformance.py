@@ -19,7 +19,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from compliance import reference_spikes
 
 from pynn_portability import backends, cli
 from pynn_portability.errors import RequestError
@@ -28,6 +27,7 @@ from pynn_portability.formats.number_format import HeldRealization
 from pynn_portability.model.connectivity import FromList, OneToOne
 from pynn_portability.model.network import Network, PoissonDrive, Population, Projection
 from pynn_portability.probe import conformance
+from pynn_portability.probe.compliance import reference_spikes
 from pynn_portability.probe.conformance import conformance as conform
 from pynn_portability.probe.conformance import measure
 from pynn_portability.probe.probes import PROBES, REST, STANDARD_ERRORS, Probe, Scan
@@ -70,7 +70,9 @@ def options(name: str) -> backends.Options:
 def test_expected_values_are_those_of_direct_integration(p: Probe, timestep: float) -> None:
     """Closed forms, and how spikes are read, agree with integrating the network step by step."""
     setup = p.setup(timestep)
-    spikes = reference_spikes(Realization(setup.network, 1, timestep), setup.n_steps)
+    spikes = reference_spikes(
+        number_format("double").on(Realization(setup.network, 1, timestep)), setup.n_steps
+    )
     populations = {}
     for population in setup.network.populations:
         step, neuron = np.array(spikes[population.label], np.int64).reshape(-1, 2).T

@@ -6,12 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import scipy.stats
-from compliance import Simulator
 
 from pynn_portability.judge.ensemble import Ensemble
 from pynn_portability.judge.statistics import Statistics, statistics
 from pynn_portability.judge.verdict import judge
 from pynn_portability.model.scripts import capture, load_model
+from pynn_portability.probe.compliance import Simulator
 
 SEEDS = range(1, 7)
 

@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from compliance import cells, connection, drive, sources
 from report_example import example
 
 from pynn_portability import backends
@@ -21,6 +20,7 @@ from pynn_portability.errors import RequestError
 from pynn_portability.formats.names import number_format
 from pynn_portability.model.connectivity import AllToAll
 from pynn_portability.model.network import Distribution, Network, Population, Projection
+from pynn_portability.probe.compliance import cells, connection, drive, sources
 from pynn_portability.realize.realization import Realization
 from pynn_portability.reports import write_report
 from pynn_portability.results import assembling as results

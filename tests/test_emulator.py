@@ -17,7 +17,6 @@ import numpy as np
 import psutil
 import pytest
 import scipy.stats
-from compliance import Simulator, pairs
 from numpy.typing import NDArray
 
 from pynn_portability.backends import emulator
@@ -38,6 +37,7 @@ from pynn_portability.model.network import (
     Projection,
 )
 from pynn_portability.model.scripts import capture, load_model
+from pynn_portability.probe.compliance import Simulator, pairs
 from pynn_portability.realize.realization import Realization
 from pynn_portability.spikes.data import SpikeData
 

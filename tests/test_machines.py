@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from compliance import Simulator, cells
 from spinnaker_reference import ask, random_realization, spynnaker
 
 from pynn_portability import backends
@@ -33,6 +32,7 @@ from pynn_portability.formats.ring_buffers import ring_buffers
 from pynn_portability.model.cells import Receptor
 from pynn_portability.model.connectivity import AllToAll, FixedTotalNumber, FromList
 from pynn_portability.model.network import Distribution, Network, PoissonDrive, Projection, Value
+from pynn_portability.probe.compliance import Simulator, cells
 from pynn_portability.realize.realization import Realization, Synapses
 
 HEAD = (

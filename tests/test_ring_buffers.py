@@ -6,13 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from compliance import cells
 from spinnaker_reference import ask, random_realization, spynnaker
 
 from pynn_portability.formats.ring_buffers import RingBuffer, ring_buffers, shifts
 from pynn_portability.model.cells import Receptor
 from pynn_portability.model.connectivity import AllToAll, FixedNumberPre, FixedTotalNumber, OneToOne
 from pynn_portability.model.network import Distribution, Network, PoissonDrive, Projection, Value
+from pynn_portability.probe.compliance import cells
 from pynn_portability.realize.realization import Realization, Synapses
 
 SPREAD = Distribution("uniform", {"low": 0.1, "high": 3.0})

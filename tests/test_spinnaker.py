@@ -19,7 +19,6 @@ from typing import Any
 import neo
 import numpy as np
 import pytest
-from compliance import cells, connection, drive, recurrent, sources
 from numpy.typing import NDArray
 
 from pynn_portability import backends
@@ -35,6 +34,7 @@ from pynn_portability.model.connectivity import (
     FromList,
 )
 from pynn_portability.model.network import Distribution, Network, Projection, Value
+from pynn_portability.probe.compliance import cells, connection, drive, recurrent, sources
 from pynn_portability.realize.realization import Realization, Synapses
 from pynn_portability.spinnaker import deployment, findings
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -173,3 +174,16 @@ def _end_with_parent() -> None:
     while os.read(0, 1):
         pass
     os._exit(1)
+
+
+def peak_memory() -> int:
+    """Largest resident memory of this process so far, in bytes."""
+    # Linux hands getrusage's maximum on to child processes, it would include the parent's
+    try:
+        status = Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
+        return next(
+            int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("VmHWM")
+        )
+    except (OSError, StopIteration):
+        unit = 1 if sys.platform == "darwin" else 1024
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

@@ -9,9 +9,6 @@ in the store.
 from __future__ import annotations
 
 import datetime
-import os
-import resource
-import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -22,12 +19,10 @@ import psutil
 from pynn_portability import backends
 from pynn_portability.errors import RequestError
 from pynn_portability.formats.names import number_format
-from pynn_portability.model.network import Network
-from pynn_portability.model.scripts import capture, load_model
-from pynn_portability.model.transforms import plant
 from pynn_portability.realize.realization import Realization
+from pynn_portability.run.captured import captured
 from pynn_portability.run.environment import host
-from pynn_portability.run.process import Report, serve
+from pynn_portability.run.process import Report, peak_memory, serve
 from pynn_portability.run.record import Cost, Environment, ModelReference, RunRecord
 from pynn_portability.run.store import Store
 
@@ -92,35 +87,3 @@ def simulate(specification: Mapping[str, Any], report: Report) -> None:
     )
     report({"phase": "storing", "fraction": 1.0})
     Store(Path(specification["store"])).add(record, spikes)
-
-
-def captured(specification: Mapping[str, Any]) -> Network:
-    """The network of the model, captured again; RequestError if it is not what it was."""
-    model, request = specification["model"], specification["request"]
-    # a script that reads files finds them where it found them when it was captured for the plan
-    scratch = Path.cwd()
-    os.chdir(specification["directory"])
-    build = load_model(model["build"], Path(model["base"]))
-    network = capture(build, model["parameters"], request["timestep"])
-    os.chdir(scratch)
-    if fault := request.get("fault"):
-        network = plant(network, *fault)
-    if network.fingerprint() != request["network"]:
-        raise RequestError(
-            f"{model['build']} built another network than a moment ago, a model must not depend on "
-            "unseeded random numbers, the time or the machine"
-        )
-    return network
-
-
-def peak_memory() -> int:
-    """Largest resident memory of this process so far, in bytes."""
-    # Linux hands getrusage's maximum on to child processes, it would include the parent's
-    try:
-        status = Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
-        return next(
-            int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("VmHWM")
-        )
-    except (OSError, StopIteration):
-        unit = 1 if sys.platform == "darwin" else 1024
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

@@ -34,11 +34,11 @@ from pynn_portability.formats.spinnaker import (
 )
 from pynn_portability.model.network import Network
 from pynn_portability.realize.realization import Realization, Synapses
+from pynn_portability.run.captured import captured
 from pynn_portability.run.events import Advanced, Began, Ended, Listener, ignore
 from pynn_portability.run.plan import capture_model
-from pynn_portability.run.process import Report, ask, serve
+from pynn_portability.run.process import Report, ask, peak_memory, serve
 from pynn_portability.run.study import Study
-from pynn_portability.run.worker import captured, peak_memory
 from pynn_portability.spinnaker.findings import (
     FORMAT,
     SAMPLED_SYNAPSES,
