@@ -34,5 +34,5 @@ def json_schema(name: str) -> dict[str, Any]:
 
 def schema_text(name: str) -> str:
     """What that file has to be, from the model."""
-    schema = SCHEMAS[name].model_json_schema(by_alias=True, mode="serialization")
+    schema = SCHEMAS[name].model_json_schema()
     return json.dumps(schema, indent=1, ensure_ascii=False) + "\n"
