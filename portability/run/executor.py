@@ -7,6 +7,7 @@ truth: a run has succeeded when it is there.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, as_completed
 from contextlib import AbstractContextManager
@@ -95,26 +96,32 @@ def execute(
 
 
 class _Overall:
-    """Passes events of single runs on, and adds those of all runs together."""
+    """Passes events of single runs on, and adds those of all runs together.
+
+    Runs tell their events from threads of their own; the listener hears one at a time.
+    """
 
     def __init__(self, total: int, listener: Listener) -> None:
         self._total, self._done = total, 0
         self._parts: dict[str, float] = {}
         self._listener = listener
+        self._lock = threading.Lock()
         listener(Began(ALL_RUNS, total))
 
     def __call__(self, event: Event) -> None:
-        self._listener(event)
-        if isinstance(event, Advanced) and event.done is not None:
-            self._parts[event.work] = event.done
-        elif isinstance(event, Ended):
-            self._parts.pop(event.work, None)
-        self._tell()
+        with self._lock:
+            self._listener(event)
+            if isinstance(event, Advanced) and event.done is not None:
+                self._parts[event.work] = event.done
+            elif isinstance(event, Ended):
+                self._parts.pop(event.work, None)
+            self._tell()
 
     def finished(self) -> None:
         """Another run has an outcome."""
-        self._done += 1
-        self._tell()
+        with self._lock:
+            self._done += 1
+            self._tell()
 
     def end(self) -> None:
         """There are no more."""

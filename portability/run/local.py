@@ -5,12 +5,13 @@ from __future__ import annotations
 import shutil
 import threading
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
 
 from pynn_portability.run.environment import available_cores
-from pynn_portability.run.events import Advanced, Began, Ended, Listener
+from pynn_portability.run.events import Advanced, Began, Ended, Event, Listener
 from pynn_portability.run.outcome import Job, Outcome
 from pynn_portability.run.process import Process
 from pynn_portability.run.store import Store
@@ -32,6 +33,7 @@ class LocalExecutor:
         self._cores = available_cores()
         self._most = jobs if jobs is not None else self._cores
         self._running: dict[Job, Process | None] = {}
+        self._waiting: list[Job] = []  # in the order they came
         self._changed = threading.Condition()
         self._closed = False
         # as many threads wait for room as there can be jobs that run beside them
@@ -47,19 +49,34 @@ class LocalExecutor:
             self._changed.notify_all()
         for process in processes:
             process.terminate()
+        for process in processes:  # one that does not listen would be waited for in vain
+            process.kill()
         self._pool.shutdown(cancel_futures=True)
 
     def submit(self, job: Job) -> Future[Outcome]:
-        """Run a job as soon as there is room; jobs that fit begin in the order they came."""
+        """Run a job as soon as there is room; of jobs that fit, the one that came first begins."""
+        with self._changed:
+            self._waiting.append(job)
         return self._pool.submit(self._run, job)
 
     def _run(self, job: Job) -> Outcome:
         self._wait_for_room(job)
-        scratch, log = None, None
         try:
             if self._closed:
                 return Outcome(job.task.run, job.key, None, "interrupted")
-            self._listener(Began(job.name, 1.0))
+            return self._made(job)
+        except Exception as error:  # whatever it is, other runs go on
+            sentence = f"the run could not be made: {type(error).__name__}: {error}"
+            return Outcome(job.task.run, job.key, None, sentence)
+        finally:
+            with self._changed:
+                del self._running[job]
+                self._changed.notify_all()
+
+    def _made(self, job: Job) -> Outcome:
+        self._tell(Began(job.name, 1.0))
+        scratch = None
+        try:
             scratch = self._store.make_scratch(job.key)
             error, log = self._simulate(job, scratch)
             record = self._store.find(job.key)
@@ -67,15 +84,15 @@ class LocalExecutor:
                 return Outcome(job.task.run, job.key, None, error, self._keep(job, log))
             self._log(job).unlink(missing_ok=True)  # of an earlier attempt
             return Outcome(job.task.run, job.key, record)
-        except OSError as error:
-            return Outcome(job.task.run, job.key, None, f"the run could not be started: {error}")
         finally:
             if scratch:
                 shutil.rmtree(scratch, ignore_errors=True)
-            self._listener(Ended(job.name))
-            with self._changed:
-                del self._running[job]
-                self._changed.notify_all()
+            self._tell(Ended(job.name))
+
+    def _tell(self, event: Event) -> None:
+        """Tell the listener, whose troubles (a closed terminal, say) are none of a run's."""
+        with suppress(Exception):
+            self._listener(event)
 
     def _simulate(self, job: Job, scratch: Path) -> tuple[str, Path]:
         """Let a subprocess make the run; what it says went wrong, should it have, and its log."""
@@ -87,18 +104,25 @@ class LocalExecutor:
             if self._closed:  # meanwhile
                 process.terminate()
         error, phase = "", "starting"
-        while (reports := process.reports()) is not None:
-            for report in reports:
-                phase, error = report.get("phase", phase), report.get("error", error)
-                self._listener(Advanced(job.name, report.get("fraction"), phase))
+        try:
+            while (reports := process.reports()) is not None:
+                for report in reports:
+                    phase, error = report.get("phase", phase), report.get("error", error)
+                    self._tell(Advanced(job.name, report.get("fraction"), phase))
+        except BaseException:
+            process.terminate()
+            process.wait()
+            raise
         returncode = process.wait()
         return error or process.last_words(returncode), process.log
 
     def _wait_for_room(self, job: Job) -> None:
         with self._changed:
-            while not (self._closed or self._fits(job)):
+            while not (self._closed or job is next(filter(self._fits, self._waiting), None)):
                 self._changed.wait(_SECONDS_BETWEEN_LOOKS)
+            self._waiting.remove(job)
             self._running[job] = None
+            self._changed.notify_all()  # what comes next may fit as well
 
     def _fits(self, job: Job) -> bool:
         if not self._running:
@@ -119,8 +143,12 @@ class LocalExecutor:
     def _log(self, job: Job) -> Path:
         return self._store.folder / "logs" / f"{job.key}.log"
 
-    def _keep(self, job: Job, log: Path) -> Path:
+    def _keep(self, job: Job, log: Path) -> Path | None:
+        """Where the log of a run that failed stays, None if there is no room for it."""
         kept = self._log(job)
-        kept.parent.mkdir(exist_ok=True)
-        shutil.move(log, kept)
+        try:
+            kept.parent.mkdir(exist_ok=True)
+            shutil.move(log, kept)
+        except OSError:
+            return None
         return kept

@@ -99,6 +99,14 @@ class Process:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGTERM)
 
+    def kill(self) -> None:
+        """End it, with what it has started, if it has not ended within the grace of `terminate`."""
+        try:
+            self._process.wait(_GRACE_SECONDS)
+        except subprocess.TimeoutExpired:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+
     def last_words(self, returncode: int) -> str:
         """One sentence on why it ended without saying so itself."""
         if returncode < 0:

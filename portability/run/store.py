@@ -81,6 +81,7 @@ class Store:
         record = self._record(key)
         try:
             if record and record.spikes_sha256 == file_hash(self.runs / key / SPIKES):
+                self._index(record)  # a worker may have added it since
                 return record
         except OSError:
             pass
@@ -89,15 +90,16 @@ class Store:
     def newest(self, request: Mapping[str, Any]) -> RunRecord | None:
         """The latest run of a request, whatever software made it.
 
-        Records are read once, at the first call; runs that other processes add later are not seen.
+        Records are read once, at the first call. Of runs that other processes add later, those are seen
+        that `find` has found.
         """
         if self._by_request is None:
             self._by_request = {}
             for file in self.runs.glob(f"*/{RECORD}"):
                 if record := self._record(file.parent.name):
                     self._index(record)
-        matching = self._by_request.get(_identity(request), [])
-        matching.sort(key=lambda record: record.created, reverse=True)
+        found = self._by_request.get(_identity(request), [])
+        matching = sorted(found, key=lambda record: record.created, reverse=True)
         return next((record for record in matching if self.find(record.key)), None)
 
     def _index(self, record: RunRecord) -> None:
