@@ -389,7 +389,7 @@ class EmulatorSimulation:
         n_pathways = len(self._synapses.pathways)
         queue = engine.Queue(
             np.empty((n_pathways, FIRST_ROOM), np.int64),
-            np.zeros((n_pathways, 3), np.int64),
+            np.zeros(n_pathways, engine.BOUNDS),
             np.empty((len(lines.table), FIRST_ROOM), np.int64),
             np.empty((len(lines.table), FIRST_ROOM), np.int64),
         )
@@ -440,7 +440,7 @@ class EmulatorSimulation:
             np.stack([state["isyn_exc"], state["isyn_inh"]]),
             np.zeros((2, 0 if single else size), arithmetic.accumulator),
             np.zeros(size, counter),
-            np.array(parts, np.int64).reshape(-1, 5),
+            np.array(parts, engine.PART),
             np.concatenate([np.empty((arithmetic.rows, 0), arithmetic.state), *coefficients], 1),
             held.astype(counter),
             int(self._joint),
@@ -486,9 +486,10 @@ class EmulatorSimulation:
                     synapses.blocks[line.block].offset,
                 )
             )
-        counts = np.bincount([row[0] for row in table], minlength=len(synapses.pathways))
+        rows = np.array(table, engine.LINE)
+        counts = np.bincount(rows["pathway"], minlength=len(synapses.pathways))
         return engine.Lines(
-            np.array(table, np.int64).reshape(-1, 6),
+            rows,
             synapses.books()[own],
             np.concatenate(([0], np.cumsum(counts))).astype(np.int64),
         )

@@ -27,7 +27,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,18 +47,29 @@ PICO_PER_NANO = 1000.0
 WORD_BITS = 32
 
 
+class Rules(NamedTuple):
+    """What compiled code rounds and bounds fixed-point numbers by; all 0 in floating point.
+
+    ``shift``: fraction bits of the propagators. ``added``: what is added to a product before its surplus
+    bits are dropped, ``added_if_negative``: what is added besides when it is negative. ``smallest`` and
+    ``largest`` value. ``surplus``: bits above the word's when sums wrap, otherwise 0.
+    """
+
+    shift: int = 0
+    added: int = 0
+    added_if_negative: int = 0
+    smallest: int = 0
+    largest: int = 0
+    surplus: int = 0
+
+
 @dataclass(frozen=True)
 class Arithmetic:
-    """How states, weights and propagators are held; ``rules`` parametrises the engine.
-
-    ``rules`` is, in fixed point, (fraction bits of the propagators, what is added to a product
-    before its surplus bits are dropped, what is added besides when it is negative, smallest value,
-    largest value, bits above the word's when sums wrap, otherwise 0).
-    """
+    """How states, weights and propagators are held; ``rules`` parametrises the engine."""
 
     state: np.dtype[Any]
     fixed: FixedPoint | None
-    rules: tuple[int, int, int, int, int, int]
+    rules: Rules
 
     rows: ClassVar[int] = len(COEFFICIENTS)
     lead: ClassVar[int] = 0
@@ -101,14 +112,14 @@ class Arithmetic:
         if not self.fixed:
             return rows.astype(self.state), steps
         held = self.fixed.quantise(rows)
-        held[PROPAGATORS] = np.floor(rows[PROPAGATORS] * 2.0 ** self.rules[0] + 0.5)
+        held[PROPAGATORS] = np.floor(rows[PROPAGATORS] * 2.0**self.rules.shift + 0.5)
         return held.astype(self.state), steps
 
 
 def arithmetic(state: FloatingPoint | FixedPoint, propagators: FloatArray) -> Arithmetic:
     """A state arithmetic for neurons with these `propagators`, in nA for fixed point."""
     if isinstance(state, FloatingPoint):
-        return Arithmetic(np.dtype(state.kind), None, (0, 0, 0, 0, 0, 0))
+        return Arithmetic(np.dtype(state.kind), None, Rules())
     fixed = state
     largest = np.abs(propagators[PROPAGATORS]).max(initial=0.0)
     shift = WORD_BITS - 1
@@ -121,7 +132,7 @@ def arithmetic(state: FloatingPoint | FixedPoint, propagators: FloatArray) -> Ar
     return Arithmetic(
         np.dtype(np.int32),
         fixed,
-        (shift, added, if_negative, -fixed.largest - 1, fixed.largest, wrap),
+        Rules(shift, added, if_negative, -fixed.largest - 1, fixed.largest, wrap),
     )
 
 

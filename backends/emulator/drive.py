@@ -22,7 +22,7 @@ import scipy
 from numpy.typing import NDArray
 
 from pynn_portability.backends.emulator.arithmetic import Arithmetic
-from pynn_portability.backends.emulator.engine import DriveTables
+from pynn_portability.backends.emulator.engine import RUN, DriveTables
 from pynn_portability.backends.emulator.spinnaker import Cores
 from pynn_portability.backends.emulator.synapses import Block
 from pynn_portability.errors import RequestError
@@ -97,7 +97,7 @@ def drive_tables(
                     weights.append(weight[i])
     order = sorted(range(len(runs)), key=lambda i: runs[i])
     return DriveTables(
-        np.array([runs[i] for i in order], np.int64).reshape(-1, 9),
+        np.array([runs[i] for i in order], RUN),
         np.array([weights[i] for i in order], arithmetic.accumulator),
         np.array(tails),
         np.array(

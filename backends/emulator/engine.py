@@ -34,12 +34,21 @@ from numba.core import cgutils
 from numba.extending import intrinsic, overload
 from numpy.typing import NDArray
 
+from pynn_portability.backends.emulator.arithmetic import COEFFICIENTS
 from pynn_portability.backends.emulator.spinnaker import Rules
 from pynn_portability.backends.emulator.synapses import READ_AHEAD
-from pynn_portability.formats.spinnaker import LARGEST_CELL
+from pynn_portability.formats.spinnaker import CONSTANTS, LARGEST_CELL
 from pynn_portability.realize.streams import philox
 
 Array = NDArray[Any]
+
+P_M, P_E, P_I, P_0, D_E, D_I, THRESHOLD, RESET = range(len(COEFFICIENTS))
+"""Rows of coefficients in floating and in fixed point."""
+CORE_REST, CORE_RESISTANCE, CORE_DECAY, CORE_OFFSET, CORE_THRESHOLD, CORE_RESET = range(6)
+CORE_DECAY_E, CORE_INIT_E, CORE_SHIFT_E, CORE_DECAY_I, CORE_INIT_I, CORE_SHIFT_I = range(
+    6, len(CONSTANTS)
+)
+"""Rows of coefficients in the arithmetic of SpiNNaker's cores."""
 
 LEVELS = 2**16
 """Of uniform numbers of 16 bits."""
@@ -66,17 +75,55 @@ GATHERED = 2**13
 """Targets that there is room for."""
 
 
+RUN = np.dtype(
+    [
+        *(("first", np.int64), ("last", np.int64)),
+        ("drive", np.int64),
+        ("number", np.int64),
+        *(("tails_begin", np.int64), ("tails_end", np.int64)),
+        ("receptor", np.int64),
+        *(("start", np.int64), ("stop", np.int64)),
+    ]
+)
+"""A sequence of neurons with the same Poisson drive: ``first`` to ``last`` (of the thread), which drive, the
+``number`` of the first in its population, where its tail probabilities are, 0 or 1 for the receptor, and the steps
+from and before which it acts."""
+
+PART = np.dtype(
+    [
+        *(("first", np.int64), ("last", np.int64)),
+        ("source", np.int64),
+        ("column", np.int64),
+        ("own", np.int64),
+    ]
+)
+"""Neurons of one population: ``first`` to ``last`` (of the thread), source number of the first, first column of its
+coefficients, and ``own`` 1 if every neuron has a column of its own, 0 if they share it."""
+
+LINE = np.dtype(
+    [
+        ("pathway", np.int64),
+        *(("row", np.int64), ("end", np.int64)),
+        ("width", np.int64),
+        ("receptor", np.int64),
+        ("neuron", np.int64),
+    ]
+)
+"""A pathway onto a block: its first row and first end, ends per row, receptor (0, 1), first neuron of the block."""
+
+BOUNDS = np.dtype([("oldest", np.int64), ("waiting", np.int64), ("free", np.int64)])
+"""Of a pathway's spikes: the oldest that is still due, the first whose shortest delay is not over yet, and the next
+free place, counted from the begin of the simulation."""
+
+
 class DriveTables(NamedTuple):
     """Poisson input of one thread's neurons.
 
-    A *run* is a sequence of neurons with the same drive: ``first`` to ``last`` (of the thread),
-    which drive, the number of the first in its population, where its tail probabilities begin and
-    end in ``tails``, 0 or 1 for the receptor, and the steps from and before which it acts. Shape
-    (runs, 9), sorted by first neuron. ``weights`` has one item per run, ``keys`` are those of the
-    drives' random streams, shape (drives, 4).
+    ``runs`` (`RUN`) are sorted by first neuron; ``weights`` has one item per run, ``keys`` are those of the
+    drives' random streams, shape (drives, 4). ``tails`` are the runs' tail probabilities.
     """
 
-    runs: NDArray[np.int64]
+    runs: Array
     weights: Array
     tails: NDArray[np.float64]
     keys: NDArray[np.uint32]
@@ -106,17 +153,16 @@ class Neurons(NamedTuple):
     ``currents`` has shape (2, n), by receptor; with ``joint`` 1, both are one, the first. ``arrived``,
     of the same shape, is the input of the last step, which is summed before it is added to the
     currents; in single precision it is added right away, and ``arrived`` has shape (2, 0).
-    ``refractory`` counts the steps for which a neuron still is. ``parts`` has one row per part: first
-    and last neuron, source number of the first, first column of its coefficients, and 1 if every
-    neuron has a column of its own, 0 if they share it. ``saturated``, shape (2, parts), counts inputs
-    beyond what SpiNNaker's cells hold, by receptor.
+    ``refractory`` counts the steps for which a neuron still is. ``parts`` are `PART`. ``coefficients`` has a
+    row for each of the arithmetic's constants. ``saturated``, shape (2, parts), counts inputs beyond what
+    SpiNNaker's cells hold, by receptor.
     """
 
     v: Array
     currents: Array
     arrived: Array
     refractory: Array
-    parts: NDArray[np.int64]
+    parts: Array
     coefficients: Array
     refractory_steps: Array
     joint: int
@@ -124,11 +170,10 @@ class Neurons(NamedTuple):
 
 
 class Lines(NamedTuple):
-    """Lines of one thread, in rows: pathway, first row, first end, ends per row, receptor (0, 1),
-    and first neuron of the block. ``books`` as in `CompressedSynapses`. A pathway's lines are those
-    from ``first_line[p]`` to ``first_line[p + 1]``."""
+    """``table`` has the lines of one thread (`LINE`), ``books`` are those of `CompressedSynapses`. A pathway's
+    lines are those from ``first_line[p]`` to ``first_line[p + 1]``."""
 
-    table: NDArray[np.int64]
+    table: Array
     books: Array
     first_line: NDArray[np.int64]
 
@@ -136,15 +181,13 @@ class Lines(NamedTuple):
 class Queue(NamedTuple):
     """Spikes on their way, in rings per pathway, for one thread.
 
-    ``step`` has shape (pathways, room). ``bounds`` has shape (pathways, 3): the oldest spike that is
-    still due, the first whose shortest delay is not over yet, and the next free place, counted from
-    the begin of the simulation. ``row`` and ``end``, shape (lines, room), say where the spike's
-    synapses are: those with value c that arrive in step t are, relative to ``row``, from ``ends[i]``
-    to ``ends[i + 1]``, where i = end + t * values + c.
+    ``step`` has shape (pathways, room), ``bounds`` (`BOUNDS`) one item per pathway. ``row`` and ``end``, shape
+    (lines, room), say where the spike's synapses are: those with value c that arrive in step t are, relative
+    to ``row``, from ``ends[i]`` to ``ends[i + 1]``, where i = end + t * values + c.
     """
 
     step: NDArray[np.int64]
-    bounds: NDArray[np.int64]
+    bounds: Array
     row: NDArray[np.int64]
     end: NDArray[np.int64]
 
@@ -303,13 +346,14 @@ def _advance_bounds(t, sources, queue):
     """Move on to the spikes that are due in step ``t``."""
     mask = queue.step.shape[1] - 1
     for p in range(len(queue.bounds)):
-        oldest, waiting, free = queue.bounds[p]
+        bounds = queue.bounds[p]
+        oldest, waiting, free = bounds.oldest, bounds.waiting, bounds.free
         while oldest < free and t - queue.step[p, oldest & mask] > sources.longest[p]:
             oldest += 1
         while waiting < free and t - queue.step[p, waiting & mask] >= sources.shortest[p]:
             waiting += 1
-        queue.bounds[p, 0] = oldest
-        queue.bounds[p, 1] = waiting
+        bounds.oldest = oldest
+        bounds.waiting = waiting
 
 
 @njit(cache=True, nogil=True)
@@ -318,10 +362,11 @@ def _deliver(t, lines, queue, synapses, values, gathered, inputs):
     beside = len(synapses.numbers) + len(synapses.integers) + len(synapses.codes)
     counts = np.empty(values, np.int64)
     for line in range(len(lines.table)):
-        pathway, receptor, first = lines.table[line, 0], lines.table[line, 4], lines.table[line, 5]
-        due = queue.bounds[pathway, 0], queue.bounds[pathway, 1]
+        described = lines.table[line]
+        bounds = queue.bounds[described.pathway]
+        due = bounds.oldest, bounds.waiting
         book, rows, ends = lines.books[line], queue.row[line], queue.end[line]
-        target_input = inputs[receptor, first:]
+        target_input = inputs[described.receptor, described.neuron :]
         if beside:
             _add_numbers(t, due, rows, ends, synapses, book, target_input)
             continue
@@ -417,19 +462,20 @@ def _enqueue(t, spikes, sources, lines, queue, synapses, values):
     """Put the spikes of step ``t`` into the queue; False, and nothing is done, without room."""
     room = queue.step.shape[1]
     for p in range(len(queue.bounds)):
-        if queue.bounds[p, 2] + len(spikes) - queue.bounds[p, 0] > room:
+        if queue.bounds[p].free + len(spikes) - queue.bounds[p].oldest > room:
             return False
     for spike in spikes:
         population = sources.population[spike]
         row = spike - sources.first_source[population]
         for p in range(sources.first_pathway[population], sources.first_pathway[population + 1]):
-            i = queue.bounds[p, 2] & (room - 1)
-            queue.bounds[p, 2] += 1
+            bounds = queue.bounds[p]
+            i = bounds.free & (room - 1)
+            bounds.free += 1
             queue.step[p, i] = t
             for line in range(lines.first_line[p], lines.first_line[p + 1]):
-                _, first_row, first_end, width, _, _ = lines.table[line]
-                queue.row[line, i] = synapses.row_start[first_row + row]
-                queue.end[line, i] = first_end + row * width - (sources.shortest[p] + t) * values
+                at = lines.table[line]
+                queue.row[line, i] = synapses.row_start[at.row + row]
+                queue.end[line, i] = at.end + row * at.width - (sources.shortest[p] + t) * values
     return True
 
 
@@ -456,20 +502,20 @@ def _add_poisson_input(t, tables, words, counts, inputs):
     chunk = len(counts)
     dither = np.empty(2, np.uint64)
     for r in range(len(tables.runs)):
-        first, last, drive, number, begin, end, receptor, start, stop = tables.runs[r]
-        if t < start or t >= stop:
+        run = tables.runs[r]
+        if t < run.start or t >= run.stop:
             continue
-        key, weight = tables.keys[drive], tables.weights[r]
+        key, weight = tables.keys[run.drive], tables.weights[r]
         _draw(key, t, NO_GROUP, dither)
         offset = (dither[0] >> np.uint64(11)) * 2.0**-53
-        for low in range(first, last, chunk):
-            size = min(chunk, last - low)
-            group = (number + low - first) // GROUP
-            skipped = (number + low - first) % GROUP
+        for low in range(run.first, run.last, chunk):
+            size = min(chunk, run.last - low)
+            group = (run.number + low - run.first) // GROUP
+            skipped = (run.number + low - run.first) % GROUP
             _draw(key, t, group, words[: 2 * ((skipped + size + GROUP - 1) // GROUP)])
             u, n = numbers[skipped : skipped + size], counts[:size]
             n[:] = 0
-            for k in range(begin, end):
+            for k in range(run.tails_begin, run.tails_end):
                 level = np.int64(tables.tails[k] * LEVELS + offset)
                 if level == 0:
                     break
@@ -480,7 +526,7 @@ def _add_poisson_input(t, tables, words, counts, inputs):
                     limit = np.uint16(level)
                     for j in range(size):
                         n[j] += np.uint16(u[j] < limit)
-            row = inputs[receptor, low : low + size]
+            row = inputs[run.receptor, low : low + size]
             for j in range(size):
                 row[j] += weight * row.dtype.type(n[j])
 
@@ -492,15 +538,15 @@ def _add_poisson_input(t, tables, words, counts, inputs):
 def _product(x, c, rules):
     """A fixed-point number times a propagator."""
     exact = np.int64(x) * np.int64(c)
-    return (exact + rules[1] + ((exact >> 63) & rules[2])) >> rules[0]
+    return (exact + rules.added + ((exact >> 63) & rules.added_if_negative)) >> rules.shift
 
 
 @njit(cache=True, nogil=True, forceinline=True)
 def _bounded(x, rules):
     """A fixed-point sum, saturated or wrapped."""
     # one of the two does nothing; without a branch the loop can be vectorised
-    wrapped = (x << rules[5]) >> rules[5]
-    return min(max(wrapped, rules[3]), rules[4])
+    wrapped = (x << rules.surplus) >> rules.surplus
+    return min(max(wrapped, rules.smallest), rules.largest)
 
 
 # integers are fixed point; which variant is meant is decided by type, when code is compiled
@@ -604,14 +650,14 @@ def _update_chunk_overload(part, low, high, column, neurons, rules, spiking):
     if _is_spinnaker(rules):
 
         def spinnaker(part, low, high, column, neurons, rules, spiking):
-            if neurons.parts[part, 4]:
+            if neurons.parts[part].own:
                 return _update_cores_varied(part, low, high, column, neurons, rules, spiking)
             return _update_cores_uniform(part, low, high, column, neurons, rules, spiking)
 
         return spinnaker
 
     def exact(part, low, high, column, neurons, rules, spiking):
-        if neurons.parts[part, 4]:
+        if neurons.parts[part].own:
             return _update_varied(low, high, column, neurons, rules, spiking)
         return _update_uniform(low, high, column, neurons, rules, spiking)
 
@@ -623,15 +669,15 @@ def _update(thread, s, neurons, rules, spiking, exchange):
     """One step of all neurons of a thread, whose spikes are published as those of step ``s``."""
     published = exchange.ends[thread, s]
     for part in range(len(neurons.parts)):
-        first, last, source, column, own = neurons.parts[part]
-        for low in range(first, last, CHUNK):
-            high = min(low + CHUNK, last)
-            c = column + low - first if own else column
+        p = neurons.parts[part]
+        for low in range(p.first, p.last, CHUNK):
+            high = min(low + CHUNK, p.last)
+            c = p.column + low - p.first if p.own else p.column
             n_spikes = _update_chunk(part, low, high, c, neurons, rules, spiking)
             j = 0
             while n_spikes:
                 if spiking[j]:
-                    exchange.sources[thread, published] = source + low - first + j
+                    exchange.sources[thread, published] = p.source + low - p.first + j
                     published += 1
                     n_spikes -= 1
                 j += 1
@@ -673,7 +719,8 @@ def _update_uniform(low, high, column, neurons, rules, spiking):
     """Neurons ``low`` to ``high``, which share their coefficients; how many spike."""
     views = _views(low, high, neurons)
     c = neurons.coefficients[:, column]
-    p_m, p_e, p_i, p_0, d_e, d_i, threshold, reset = c[0], c[1], c[2], c[3], c[4], c[5], c[6], c[7]
+    p_m, p_e, p_i, p_0 = c[P_M], c[P_E], c[P_I], c[P_0]
+    d_e, d_i, threshold, reset = c[D_E], c[D_I], c[THRESHOLD], c[RESET]
     held_steps = neurons.refractory_steps[column]
     n_spikes = 0
     for j in range(high - low):
@@ -694,14 +741,14 @@ def _update_varied(low, high, column, neurons, rules, spiking):
         n_spikes += _step(
             j,
             views,
-            c[0, j],
-            c[1, j],
-            c[2, j],
-            c[3, j],
-            c[4, j],
-            c[5, j],
-            c[6, j],
-            c[7, j],
+            c[P_M, j],
+            c[P_E, j],
+            c[P_I, j],
+            c[P_0, j],
+            c[D_E, j],
+            c[D_I, j],
+            c[THRESHOLD, j],
+            c[RESET, j],
             held_steps[j],
             rules,
             spiking,
@@ -779,10 +826,22 @@ def _update_cores(part, low, high, constants, shifts, held_steps, neurons, rules
 def _update_cores_uniform(part, low, high, column, neurons, rules, spiking):
     """Neurons ``low`` to ``high``, which share their constants; how many spike."""
     c = neurons.coefficients[:, column]
-    constants = c[0], c[1], c[2], c[3], c[4], c[5], c[6], c[7], c[9], c[10]
+    constants = (
+        *(c[CORE_REST], c[CORE_RESISTANCE], c[CORE_DECAY], c[CORE_OFFSET]),
+        *(c[CORE_THRESHOLD], c[CORE_RESET]),
+        *(c[CORE_DECAY_E], c[CORE_INIT_E], c[CORE_DECAY_I], c[CORE_INIT_I]),
+    )
     held_steps = neurons.refractory_steps[column]
     return _update_cores(
-        part, low, high, constants, (c[8], c[11]), held_steps, neurons, rules, spiking
+        part,
+        low,
+        high,
+        constants,
+        (c[CORE_SHIFT_E], c[CORE_SHIFT_I]),
+        held_steps,
+        neurons,
+        rules,
+        spiking,
     )
 
 
@@ -790,10 +849,14 @@ def _update_cores_uniform(part, low, high, column, neurons, rules, spiking):
 def _update_cores_varied(part, low, high, column, neurons, rules, spiking):
     """Neurons ``low`` to ``high``, each with a column of constants, from ``column`` on."""
     c = neurons.coefficients[:, column : column + high - low]
-    constants = c[0], c[1], c[2], c[3], c[4], c[5], c[6], c[7], c[9], c[10]
+    constants = (
+        *(c[CORE_REST], c[CORE_RESISTANCE], c[CORE_DECAY], c[CORE_OFFSET]),
+        *(c[CORE_THRESHOLD], c[CORE_RESET]),
+        *(c[CORE_DECAY_E], c[CORE_INIT_E], c[CORE_DECAY_I], c[CORE_INIT_I]),
+    )
     held_steps = neurons.refractory_steps[column : column + high - low]
     # ring buffers are those of the population
-    shifts = c[8, 0], c[11, 0]
+    shifts = c[CORE_SHIFT_E, 0], c[CORE_SHIFT_I, 0]
     return _update_cores(part, low, high, constants, shifts, held_steps, neurons, rules, spiking)
 
 
