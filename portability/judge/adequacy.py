@@ -7,7 +7,8 @@ If a statistic of the reference cannot be told from that of its null model (see
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
@@ -41,7 +42,7 @@ class Evidence:
     """
 
     parts: Mapping[float, Ensemble]
-    noise: Mapping[float, Ensemble]
+    noise: Mapping[float, Ensemble] = field(default_factory=dict)
     last: Ensemble | None = None
 
     @property
@@ -57,26 +58,44 @@ def gather(
     duration: float,
     noise: bool = False,
     last: bool = False,
+    origin: Mapping[str, Any] | None = None,
 ) -> Evidence:
-    """The excerpts of an ensemble of runs (by seed) of ``duration`` ms after ``warmup`` ms."""
+    """The excerpts of an ensemble of runs (by seed) of ``duration`` ms after ``warmup`` ms.
 
-    def ensemble(begin: float, end: float, null: bool = False) -> Ensemble:
-        return Ensemble(
-            label,
-            {
-                seed: recording.statistics(Excerpt(warmup, begin, end, seed if null else None))
-                for seed, recording in recordings.items()
-            },
-        )
-
+    With ``noise``, null models are among them, with ``last``, the last quarter. Spikes of one run at a time
+    are held in memory.
+    """
     shorter = fractions(duration)
-    return Evidence(
-        {fraction: ensemble(0.0, fraction) for fraction in (*shorter, 1.0)},
-        {fraction: ensemble(0.0, fraction, True) for fraction in {*shorter[:1], 1.0}}
-        if noise and recordings
-        else {},
-        ensemble(1.0 - QUARTER, 1.0) if last and recordings and QUARTER in shorter else None,
-    )
+    parts = [*shorter, 1.0]
+    nulls = [*shorter[:1], 1.0] if noise else []
+    quarter = last and QUARTER in shorter
+    runs: dict[tuple[str, float], dict[int, Statistics]] = {
+        key: {}
+        for key in (
+            *(("part", fraction) for fraction in parts),
+            *(("null", fraction) for fraction in nulls),
+            *([("last", QUARTER)] if quarter else []),
+        )
+    }
+    for seed, recording in recordings.items():
+        excerpts = [
+            *(Excerpt(warmup, 0.0, fraction) for fraction in parts),
+            *(Excerpt(warmup, 0.0, fraction, seed) for fraction in nulls),
+            *([Excerpt(warmup, 1.0 - QUARTER, 1.0)] if quarter else []),
+        ]
+        found = recording.all_statistics(excerpts)
+        for key, sample in zip(runs, found, strict=True):
+            runs[key][seed] = sample
+
+    def ensembles(kind: str) -> dict[float, Ensemble]:
+        return {
+            fraction: Ensemble(label, by_seed, dict(origin or {}))
+            for (of_kind, fraction), by_seed in runs.items()
+            if of_kind == kind and by_seed
+        }
+
+    found_parts = ensembles("part") or {fraction: Ensemble(label, {}) for fraction in parts}
+    return Evidence(found_parts, ensembles("null"), ensembles("last").get(QUARTER))
 
 
 def sparse_neurons(sample: Statistics, duration: float) -> dict[str, tuple[int, int]]:

@@ -10,7 +10,8 @@ import hashlib
 import importlib.metadata
 import json
 import zipfile
-from collections.abc import Mapping
+import zlib
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from functools import cache, cached_property
@@ -19,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from pynn_portability.errors import RequestError
 from pynn_portability.files import file_hash, replacing
 from pynn_portability.judge.null_model import part, rate_matched_noise
 from pynn_portability.judge.statistics import STATISTICS, Statistics, statistics
@@ -60,34 +62,54 @@ class Recording:
     def __init__(self, file: Path) -> None:
         self.file = file
 
-    @cached_property
+    @property
     def spikes(self) -> SpikeData:
-        """The spikes; RequestError for a file that is not whole."""
+        """The spikes, read anew each time, since those of many runs would fill the memory.
+
+        RequestError for a file that is not whole.
+        """
         return read_sonata(self.file)
 
-    @cached_property
+    @property
     def extent(self) -> tuple[int, float]:
-        """Number of steps of the run and the time step (ms), without reading spikes."""
+        """Number of steps and time step (ms), without reading spikes; RequestError as `spikes`."""
         return read_extent(self.file)
 
     @cached_property
     def _spikes_sha256(self) -> str:
-        return file_hash(self.file)
+        try:
+            return file_hash(self.file)
+        except OSError as error:
+            raise RequestError(f"{self.file}: cannot be read: {error.strerror}") from None
 
     def statistics(self, excerpt: Excerpt) -> Statistics:
-        """Statistics of a part of the run, from beside the file if they are there."""
-        origin = {
+        """Statistics of a part of the run, from beside the file if they are there.
+
+        RequestError for a file that is not whole, and when nothing is left of the run to analyse.
+        """
+        return self.all_statistics([excerpt])[0]
+
+    def all_statistics(self, excerpts: Sequence[Excerpt]) -> list[Statistics]:
+        """`statistics` of several parts, for which spikes are read once at most."""
+        spikes: SpikeData | None = None
+        result = []
+        for excerpt in excerpts:
+            file, origin = self._file(excerpt), self._origin(excerpt)
+            found = _read(file, origin)
+            if found is None:
+                spikes = self.spikes if spikes is None else spikes
+                found = excerpt.of(spikes)
+                with suppress(OSError):
+                    _write(file, origin, found)
+            result.append(found)
+        return result
+
+    def _origin(self, excerpt: Excerpt) -> dict[str, Any]:
+        return {
             "spikes_sha256": self._spikes_sha256,
             "definition": definition(),
             "excerpt": asdict(excerpt),
         }
-        file = self._file(excerpt)
-        found = _read(file, origin)
-        if found is None:
-            found = excerpt.of(self.spikes)
-            with suppress(OSError):
-                _write(file, origin, found)
-        return found
 
     def _file(self, excerpt: Excerpt) -> Path:
         text = json.dumps(asdict(excerpt), sort_keys=True)
@@ -165,7 +187,7 @@ def _read(file: Path, origin: Mapping[str, Any]) -> Statistics | None:
             population: {statistic: samples[f"{number} {statistic}"] for statistic in STATISTICS}
             for number, population in enumerate(populations)
         }
-    except (OSError, ValueError, KeyError, EOFError, TypeError, zipfile.BadZipFile):
+    except (OSError, ValueError, KeyError, EOFError, TypeError, zipfile.BadZipFile, zlib.error):
         return None
 
 

@@ -153,6 +153,7 @@ def _evidence(
         study.simulation.duration,
         noise=is_reference or study.number_format(name).weights.single_valued,
         last=is_reference,
+        origin={"backend": backend, "format": name},
     )
 
 
