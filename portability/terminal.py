@@ -173,8 +173,8 @@ def selftest(findings: Sequence[Any]) -> None:
     )
 
 
-def description(d: Mapping[str, Any]) -> None:
-    """What a study would run, by `pynn_portability.run.plan.describe`."""
+def _network(d: Mapping[str, Any]) -> None:
+    """Populations, projections and drives."""
     table(
         ("population", "cells", "type", "recorded", "in-degree"),
         [
@@ -215,6 +215,11 @@ def description(d: Mapping[str, Any]) -> None:
                 for x in d["drives"]
             ],
         )
+
+
+def description(d: Mapping[str, Any]) -> None:
+    """What a study would run, by `pynn_portability.run.plan.describe`."""
+    _network(d)
     print(f"{d['neurons']:,} neurons, {d['synapses']:,} synapses\n")
     table(
         ("backend", "format", "role", "runs", "threads", "memory", "build", "simulate"),
@@ -267,6 +272,14 @@ def sheet(sheet: Mapping[str, Any]) -> None:
             for kind in machine["kinds"]
         ],
     )
+    _sheet_tables(sheet)
+    for finding in sheet["findings"]:
+        print(f"{finding['severity']}: {finding['where']}: {finding['what']}")
+        print(f"    {finding['advice']}")
+
+
+def _sheet_tables(sheet: Mapping[str, Any]) -> None:
+    """Populations and projections of a deployment sheet."""
     table(
         (
             *("population", "neurons per core", "synapse cores", "delay slots"),
@@ -311,9 +324,6 @@ def sheet(sheet: Mapping[str, Any]) -> None:
             if row["synapses"]
         ],
     )
-    for finding in sheet["findings"]:
-        print(f"{finding['severity']}: {finding['where']}: {finding['what']}")
-        print(f"    {finding['advice']}")
 
 
 def conformance(result: Mapping[str, Any]) -> None:

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from itertools import combinations
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from scipy.stats import ks_2samp
 
+from pynn_portability.judge.adequacy import Evidence
+from pynn_portability.judge.ensemble import Ensemble
+from pynn_portability.reports import write_report
+from pynn_portability.results.schema import StudyResults
 from pynn_portability.spikes.data import PopulationSpikes, SpikeData
 
 SIZES = {
@@ -110,6 +116,20 @@ def example(
         },
     }
     return results, statistics, spikes
+
+
+def write(
+    path: Path,
+    results: dict[str, Any],
+    statistics: Mapping[Key, Mapping[int, Any]],
+    spikes: Mapping[Key, SpikeData],
+    evidence: Mapping[Key, Evidence] | None = None,
+    drawings: Path | None = None,
+) -> None:
+    """Write a report from what an example gives: plain values, and statistics of whole runs."""
+    whole = {key: Evidence({1.0: Ensemble("runs", runs)}, {}) for key, runs in statistics.items()}
+    content = StudyResults.model_validate(results)
+    write_report(path, content, {**whole, **(evidence or {})}, spikes, drawings)
 
 
 def _samples(sizes: dict[str, int], key: Key, seed: int) -> dict[str, dict[str, np.ndarray]]:

@@ -3,9 +3,11 @@
 from pathlib import Path
 
 import numpy as np
+import pyNN.standardmodels.cells
 import pytest
 
 from pynn_portability.errors import RequestError
+from pynn_portability.model.cells import CELL_TYPES
 from pynn_portability.model.connectivity import (
     AllToAll,
     FixedNumberPost,
@@ -16,6 +18,7 @@ from pynn_portability.model.connectivity import (
 )
 from pynn_portability.model.network import Distribution
 from pynn_portability.model.scripts import capture, load_model, model_parameters, shipped_models
+from pynn_portability.realize.realization import Realization
 
 
 def captured(build, **parameters):
@@ -271,3 +274,42 @@ def test_fingerprint_follows_the_network_and_nothing_else():
     assert captured(build).fingerprint() == same
     assert captured(build, size=11).fingerprint() != same
     assert captured(build, weight=np.nextafter(0.5, 1)).fingerprint() != same
+
+
+@pytest.mark.parametrize("name", ["noise", "E"])
+def test_projections_and_drives_may_be_called_like_populations(name):
+    """Populations, projections and drives have label spaces of their own: nothing disappears."""
+
+    def build(sim):
+        cells = sim.Population(4, sim.IF_curr_exp(), label="E")
+        cells.record("spikes")
+        noise = sim.Population(4, sim.SpikeSourcePoisson(rate=10.0), label="noise")
+        synapse = sim.StaticSynapse(weight=0.1, delay=1.0)
+        sim.Projection(noise, cells, sim.OneToOneConnector(), synapse, label="E")
+        sim.Projection(cells, cells, sim.AllToAllConnector(), synapse, label="noise")
+        sim.Projection(cells, cells, sim.FixedNumberPreConnector(2), synapse, label=name)
+
+    network = captured(build)
+    assert [p.label for p in network.populations] == ["E"]
+    assert [d.label for d in network.drives] == ["E"]
+    # the third label was taken by a projection, whichever became a drive
+    assert [p.label for p in network.projections] == ["noise", f"{name} #2"]
+    realization = Realization(network, 1, 0.1)
+    assert realization.n_synapses == 16 + 8
+    assert network.drive("E").rate == 10.0
+    assert network.projection("noise").connector == AllToAll()
+    for kind in (network.population, network.projection, network.drive):
+        with pytest.raises(KeyError):
+            kind("absent")
+
+
+@pytest.mark.parametrize("cell", CELL_TYPES.values(), ids=lambda cell: cell.name)
+def test_records_of_cells_are_true_of_pynn(cell):
+    """State, receptors, time constants and signs stand in PyNN's own standard models, too."""
+    model = getattr(pyNN.standardmodels.cells, cell.name)
+    assert set(cell.state) <= set(model.default_initial_values)
+    assert tuple(cell.synaptic_time_constants) == tuple(model.receptor_types)
+    assert set(cell.synaptic_time_constants.values()) <= set(model.default_parameters)
+    assert set(cell.on_grid) <= set(model.default_parameters)
+    if cell.source is None:  # PyNN calls everything else conductance-based
+        assert cell.conductance_based == model.conductance_based

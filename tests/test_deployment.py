@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from report_example import example
+from report_example import example, write
 
 from pynn_portability import backends
 from pynn_portability.backends import spinnaker
@@ -22,7 +22,6 @@ from pynn_portability.model.connectivity import AllToAll
 from pynn_portability.model.network import Distribution, Network, Population, Projection
 from pynn_portability.probe.compliance import cells, connection, drive, sources
 from pynn_portability.realize.realization import Realization
-from pynn_portability.reports import write_report
 from pynn_portability.results import assembling as results
 from pynn_portability.run.study import load_study
 from pynn_portability.spinnaker import deployment
@@ -421,7 +420,7 @@ def test_results_take_the_sheet_of_their_own_model(tmp_path: Path) -> None:
 
 def test_the_report_shows_the_sheet_and_escapes_it(tmp_path: Path) -> None:
     content, samples, spikes = example((("nest", "naive-2"),), ())
-    write_report(tmp_path / "without.html", content, samples, spikes)
+    write(tmp_path / "without.html", content, samples, spikes)
     assert "Deployment on SpiNNaker" not in (tmp_path / "without.html").read_text()
     sheet = facts()
     bad = "<script>alert(1)</script>"
@@ -432,7 +431,7 @@ def test_the_report_shows_the_sheet_and_escapes_it(tmp_path: Path) -> None:
     ]
     for mode in ("listed", "generated"):
         page = tmp_path / f"{mode}.html"
-        write_report(page, content | {"deployment": sheet | {"mode": mode}}, samples, spikes)
+        write(page, content | {"deployment": sheet | {"mode": mode}}, samples, spikes)
         text = page.read_text()
         assert "Deployment on SpiNNaker" in text and "what &lt;script&gt;alert(1)" in text
         assert "<script" not in text

@@ -605,3 +605,25 @@ def test_missing_file_and_missing_header(tmp_path):
         number_format("own.toml", tmp_path)
     with pytest.raises(RequestError, match="unknown machine 'lohi', did you mean 'loihi'"):
         load_machine("lohi")
+
+
+def test_a_file_that_is_called_like_spinnaker_is_not_taken_for_it(tmp_path):
+    """A board holds weights in its own way; what a file says decides, not what it is called."""
+    text = (SHIPPED / "spinnaker.toml").read_text()
+    (tmp_path / "spinnaker-full-mine.toml").write_text(
+        text.replace('arithmetic = "spinnaker"', 'arithmetic = "s16.15"')
+    )
+    (tmp_path / "mine.toml").write_text(text)
+    (tmp_path / "clipping.toml").write_text(text.replace('"wrap"', '"clip"'))
+    board, network = backends.load("spinnaker"), small_network()
+
+    def refused(name: str) -> list[str]:
+        return backends.refusals(board, network, number_format(name, tmp_path), 0.1)
+
+    for name in ("spinnaker-full-mine.toml", "spinnaker-full-mine.toml-full"):
+        (sentence,) = refused(name)
+        assert repr(name) in sentence and "allowed is 'spinnaker-full'" in sentence
+        assert number_format(name, tmp_path).state != SpinnakerArithmetic()
+    (sentence,) = refused("clipping.toml-full")
+    assert "holds weights and delays in its own way" in sentence
+    assert refused("mine.toml-full") == refused("spinnaker-full") == []

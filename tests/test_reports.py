@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import re
 from base64 import b64decode, b64encode
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -14,13 +14,12 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 from chromium import EXECUTABLE, Page
-from report_example import WARMUP, Key, example
+from report_example import WARMUP, example, write
 
 from pynn_portability.judge.adequacy import Evidence
 from pynn_portability.judge.ensemble import Ensemble
-from pynn_portability.reports import write_report
 from pynn_portability.reports.figures import population_mean_pictures
-from pynn_portability.results.schema import Baseline, Score, StudyResults
+from pynn_portability.results.schema import Baseline, Score
 from pynn_portability.spikes.data import PopulationSpikes, SpikeData
 
 SMALL = {"L4E": 220, "L4I": 60}
@@ -68,20 +67,6 @@ class _Parsed(HTMLParser):
             )
             for image in self.attributes("img")
         }
-
-
-def write(
-    path: Path,
-    results: dict[str, Any],
-    statistics: Mapping[Key, Mapping[int, Any]],
-    spikes: Mapping[Key, SpikeData],
-    evidence: Mapping[Key, Evidence] | None = None,
-    drawings: Path | None = None,
-) -> None:
-    """Write a report from what an example gives: plain values, and statistics of whole runs."""
-    whole = {key: Evidence({1.0: Ensemble("runs", runs)}, {}) for key, runs in statistics.items()}
-    content = StudyResults.model_validate(results)
-    write_report(path, content, {**whole, **(evidence or {})}, spikes, drawings)
 
 
 def _render(folder: Path, data: tuple) -> _Parsed:

@@ -15,6 +15,7 @@ generator as everything else (Philox4x32-10, eight neurons at a time).
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -51,8 +52,7 @@ def drive_tables(
     """
     runs: list[tuple[int, ...]] = []
     weights: list[Any] = []
-    tails: list[float] = []
-    tails_of: dict[tuple[float, bool], tuple[int, int]] = {}
+    tails = _Tails(limit)
     drives, timestep = held.network.drives, held.timestep
     for number, drive in enumerate(drives):
         arrays = held.drive(drive.label)
@@ -66,45 +66,58 @@ def drive_tables(
         delay = arrays.delay.astype(np.int64)
         begin = _first_step(drive.start, delay, timestep)
         end = _first_step(drive.start + drive.duration, delay, timestep)
+        receptor = int(drive.receptor == "inhibitory" and not joint)
         table = np.stack([*law, arrays.weight, delay])
-        for block in blocks:
-            for part in block.parts:
-                if part.population != drive.target:
-                    continue
-                own = slice(part.first, part.last)
-                changes = np.flatnonzero((np.diff(table[:, own]) != 0).any(axis=0)) + 1
-                edges = [0, *changes.tolist(), part.size]
-                for low, high in itertools.pairwise(edges):
-                    i = part.first + low
-                    parameters = float(law[0, i]), bool(law[1, i])
-                    if parameters not in tails_of:
-                        probabilities = _tails(*parameters)[: limit or None]
-                        tails_of[parameters] = (len(tails), len(tails) + len(probabilities))
-                        tails.extend(probabilities)
-                    first = block.offset + part.offset
-                    runs.append(
-                        (
-                            first + low,
-                            first + high,
-                            number,
-                            i,
-                            *tails_of[parameters],
-                            int(drive.receptor == "inhibitory" and not joint),
-                            int(begin[i]),
-                            int(end[i]),
-                        )
-                    )
-                    weights.append(weight[i])
+        for first, low, high in _alike(table, drive.target, blocks):
+            place = tails.place(float(law[0, low]), bool(law[1, low]))
+            last = first + high - low
+            active = int(begin[low]), int(end[low])
+            runs.append((first, last, number, low, *place, receptor, *active))
+            weights.append(weight[low])
     order = sorted(range(len(runs)), key=lambda i: runs[i])
     return DriveTables(
         np.array([runs[i] for i in order], RUN),
         np.array([weights[i] for i in order], arithmetic.accumulator),
-        np.array(tails),
+        np.array(tails.probabilities),
         np.array(
             [Stream.named(held.realization.seed, "drive", d.label, "counts").key for d in drives],
             np.uint32,
         ).reshape(-1, 4),
     )
+
+
+def _alike(
+    table: NDArray[np.float64], population: str, blocks: list[Block]
+) -> Iterator[tuple[int, int, int]]:
+    """Runs of neurons of a population whose columns of ``table`` are equal.
+
+    Number of the first in the thread, then first and last (exclusive) in the population.
+    """
+    for block in blocks:
+        for part in block.parts:
+            if part.population == population:
+                own = table[:, part.first : part.last]
+                changes = np.flatnonzero((np.diff(own) != 0).any(axis=0)) + 1
+                for low, high in itertools.pairwise([0, *changes.tolist(), part.size]):
+                    first = block.offset + part.offset + low
+                    yield first, part.first + low, part.first + high
+
+
+class _Tails:
+    """Tail probabilities of all laws, one after the other, up to ``limit`` of each (0: all)."""
+
+    def __init__(self, limit: int) -> None:
+        self.probabilities: list[float] = []
+        self._limit = limit or None
+        self._places: dict[tuple[float, bool], tuple[int, int]] = {}
+
+    def place(self, mean: float, gaussian: bool) -> tuple[int, int]:
+        """Where those of a law begin and end."""
+        if (mean, gaussian) not in self._places:
+            begin = len(self.probabilities)
+            self.probabilities.extend(_tails(mean, gaussian)[: self._limit])
+            self._places[mean, gaussian] = begin, len(self.probabilities)
+        return self._places[mean, gaussian]
 
 
 def _first_step(start: float, delay: NDArray[np.int64], timestep: float) -> NDArray[np.int64]:

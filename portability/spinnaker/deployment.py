@@ -32,7 +32,7 @@ from pynn_portability.formats.spinnaker import (
     constants,
     delay_steps_on_chip,
 )
-from pynn_portability.model.network import Network
+from pynn_portability.model.network import Network, PoissonDrive, Projection
 from pynn_portability.realize.realization import Realization, Synapses
 from pynn_portability.run.captured import captured
 from pynn_portability.run.events import Advanced, Began, Ended, Listener, ignore
@@ -192,12 +192,47 @@ def measure(
     steps = {
         (p["label"], r["receptor"]): r["step"] for p in populations for r in p.get("receptors", ())
     }
-    exact = Realization(network, realization.seed, FINE_STEP_MS)
-    projections = []
-    for p in network.projections:
-        count = realization.synapse_count(p.label)
+    comparison = _Comparison(realization, mapped, steps, generated)
+    return {
+        "software": spinnaker.BACKEND.versions(),
+        "mode": "generated" if generated else "listed",
+        "synapses": realization.n_synapses,
+        "machine": mapped.machine(n_steps),
+        "populations": populations,
+        "constants": _constants(realization),
+        "delay_stages": mapped.delay_stages(),
+        "projections": [
+            *(comparison.projection(p) for p in network.projections),
+            *(comparison.drive(d) for d in network.drives),
+        ],
+        "warnings": mapped.warnings,
+        "cost": {"seconds": time.perf_counter() - start, "peak_rss_bytes": peak_memory()},
+    }
+
+
+class _Comparison:
+    """Rows of the sheet on what became of the synapses of projections and drives.
+
+    ``steps`` are those of weights (nA) by target population and receptor.
+    """
+
+    def __init__(
+        self,
+        realization: Realization,
+        mapped: spinnaker.DryRun,
+        steps: Mapping[tuple[str, str], float],
+        generated: bool,
+    ) -> None:
+        self._realization, self._mapped = realization, mapped
+        self._steps, self._generated = steps, generated
+        self._exact = Realization(realization.network, realization.seed, FINE_STEP_MS)
+
+    def projection(self, p: Projection) -> dict[str, Any]:
+        """The row of a projection."""
+        realization, label = self._realization, p.label
+        count = realization.synapse_count(label)
         row: dict[str, Any] = {
-            "label": p.label,
+            "label": label,
             "kind": "projection",
             "source": p.source,
             "target": p.target,
@@ -205,26 +240,32 @@ def measure(
             "connector": type(p.connector).__name__,
             "synapses": count,
         }
-        if count:
-            step = steps[p.target, p.receptor]
-            listed = not generated or not spinnaker.generated_on_chip(p)
-            blocks = [(0, count)] if listed else _blocks(count)
-            held = mapped.read(p.label) if listed else None
-            given = Synapses.concatenate(
-                [realization.synapse_range(p.label, *block) for block in blocks]
-            )
-            drawn = Synapses.concatenate([exact.synapse_range(p.label, *b) for b in blocks])
-            size = network.population(p.target).size
-            row |= _compared(given, drawn.delay * FINE_STEP_MS, held, step, realization.timestep)
-            row["in_degree"] = (
-                int(np.bincount(given.target, minlength=size).max()) if listed else count / size
-            )
-        projections.append(row)
-    for d in network.drives:
-        arrays, fine = realization.drive(d.label), exact.drive(d.label)
+        if not count:
+            return row
+        listed = not self._generated or not spinnaker.generated_on_chip(p)
+        blocks = [(0, count)] if listed else _blocks(count)
+        given, drawn = (
+            Synapses.concatenate([of.synapse_range(label, *block) for block in blocks])
+            for of in (realization, self._exact)
+        )
+        row |= _compared(
+            given,
+            drawn.delay * FINE_STEP_MS,
+            self._mapped.read(label) if listed else None,
+            self._steps[p.target, p.receptor],
+            realization.timestep,
+        )
+        size = realization.network.population(p.target).size
+        row["in_degree"] = (
+            int(np.bincount(given.target, minlength=size).max()) if listed else count / size
+        )
+        return row
+
+    def drive(self, d: PoissonDrive) -> dict[str, Any]:
+        """The row of a drive."""
+        arrays, fine = self._realization.drive(d.label), self._exact.drive(d.label)
         index = np.arange(len(arrays.rate), dtype=np.int32)
-        given = Synapses(index, index, arrays.weight, arrays.delay)
-        row = {
+        row: dict[str, Any] = {
             "label": d.label,
             "kind": "drive",
             "source": None,
@@ -235,23 +276,14 @@ def measure(
             "rate": float(arrays.rate.max()),
             "in_degree": 1,
         }
-        step = steps[d.target, d.receptor]
-        # drives are lists, of any size
-        held = mapped.read_drive(d.label)
-        row |= _compared(given, fine.delay * FINE_STEP_MS, held, step, realization.timestep)
-        projections.append(row)
-    return {
-        "software": spinnaker.BACKEND.versions(),
-        "mode": "generated" if generated else "listed",
-        "synapses": realization.n_synapses,
-        "machine": mapped.machine(n_steps),
-        "populations": populations,
-        "constants": _constants(realization),
-        "delay_stages": mapped.delay_stages(),
-        "projections": projections,
-        "warnings": mapped.warnings,
-        "cost": {"seconds": time.perf_counter() - start, "peak_rss_bytes": peak_memory()},
-    }
+        return row | _compared(
+            Synapses(index, index, arrays.weight, arrays.delay),
+            fine.delay * FINE_STEP_MS,
+            # drives are lists, of any size
+            self._mapped.read_drive(d.label),
+            self._steps[d.target, d.receptor],
+            self._realization.timestep,
+        )
 
 
 def _refuse_long_lists(realization: Realization) -> None:

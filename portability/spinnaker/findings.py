@@ -21,7 +21,7 @@ from pynn_portability.formats.spinnaker import (
     delay_steps_on_chip,
     poisson_mean,
 )
-from pynn_portability.model.network import Distribution, Network, Value
+from pynn_portability.model.network import Distribution, Network, Projection, Value
 
 FORMAT = number_format("spinnaker-full")
 SAMPLED_SYNAPSES = 20_000
@@ -48,7 +48,8 @@ def findings(network: Network, sheet: Mapping[str, Any]) -> list[dict[str, str]]
         _saturation_findings,
         _core_findings,
         _poisson_findings,
-        _on_chip_findings,
+        _on_chip_delay_findings,
+        _on_chip_draw_findings,
         _other_findings,
     ):
         found += part(network, sheet)
@@ -390,15 +391,16 @@ def _poisson_findings(network: Network, sheet: Mapping[str, Any]) -> list[dict[s
     return found
 
 
-def _on_chip_findings(network: Network, sheet: Mapping[str, Any]) -> list[dict[str, str]]:
+def _on_chip_delay_findings(network: Network, sheet: Mapping[str, Any]) -> list[dict[str, str]]:
     """Of what differs between this dry run and a script that lets the cores draw its synapses."""
     found = []
     dt = sheet["timestep"]
     unlike = "; a run here sends lists and is not affected" if sheet["mode"] == "listed" else ""
-    drawn = [p for p in network.projections if not p.connector.listed]
     short: dict[str, list[str]] = {}
     random = []
-    given = [(p.label, p.delay) for p in drawn] + [(d.label, d.delay) for d in network.drives]
+    given = [(p.label, p.delay) for p in _drawn(network)] + [
+        (d.label, d.delay) for d in network.drives
+    ]
     for label, value in given:
         if isinstance(value, Distribution):
             random.append(label)
@@ -435,27 +437,38 @@ def _on_chip_findings(network: Network, sheet: Mapping[str, Any]) -> list[dict[s
                 "distribution by half a step",
             )
         )
-    if drawn:
-        where = listing([p.label for p in drawn])
-        if sheet["mode"] == "generated":
-            what = (
-                f"{sheet['synapses']:,} synapses are too many to list, so the map is that of a script "
-                "whose synapses the cores draw; connections, weights and delays will be others than "
-                "in the simulations, and weights and delays were compared for a sample "
-                f"({SAMPLED_SYNAPSES:,} of each projection) rounded as the cores round"
-            )
-            advice = "compare ensembles, not single runs; for a comparison synapse by synapse, scale down"
-        else:
-            what = (
-                "a script of your own with these connectors lets the cores draw connections, weights "
-                "and delays with their own generators, others than this map has; a run here sends "
-                "lists of the same synapses as every other backend gets"
-            )
-            advice = (
-                "compare ensembles, not single runs, or give the synapses as a FromListConnector"
-            )
-        found.append(_finding("on-chip-draws", "note", where, what, advice))
     return found
+
+
+def _on_chip_draw_findings(network: Network, sheet: Mapping[str, Any]) -> list[dict[str, str]]:
+    """Of synapses that cores would draw, where the harness hands over lists."""
+    drawn = _drawn(network)
+    if not drawn:
+        return []
+    where = listing([p.label for p in drawn])
+    if sheet["mode"] == "generated":
+        what = (
+            f"{sheet['synapses']:,} synapses are too many to list, so the map is that of a script "
+            "whose synapses the cores draw; connections, weights and delays will be others than "
+            "in the simulations, and weights and delays were compared for a sample "
+            f"({SAMPLED_SYNAPSES:,} of each projection) rounded as the cores round"
+        )
+        advice = (
+            "compare ensembles, not single runs; for a comparison synapse by synapse, scale down"
+        )
+    else:
+        what = (
+            "a script of your own with these connectors lets the cores draw connections, weights "
+            "and delays with their own generators, others than this map has; a run here sends "
+            "lists of the same synapses as every other backend gets"
+        )
+        advice = "compare ensembles, not single runs, or give the synapses as a FromListConnector"
+    return [_finding("on-chip-draws", "note", where, what, advice)]
+
+
+def _drawn(network: Network) -> list[Projection]:
+    """Projections whose pairs the model does not give one by one."""
+    return [p for p in network.projections if not p.connector.listed]
 
 
 def _other_findings(network: Network, sheet: Mapping[str, Any]) -> list[dict[str, str]]:
