@@ -140,6 +140,44 @@ def test_newest_run_of_a_request_whatever_its_software(store: Store) -> None:
     assert store.newest(REQUEST | {"seed": 3}) is None
 
 
+def test_records_are_read_once_however_many_are_looked_up(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for seed in range(5):
+        store.add(record(f"k{seed}", request=REQUEST | {"seed": seed}), spikes(seed))
+    other = Store(store.folder)
+    assert other.newest(REQUEST | {"seed": 0}) is not None
+    monkeypatch.setattr(Path, "glob", lambda *_: pytest.fail("the store is read again"))
+    for seed in range(5):
+        newest = other.newest(REQUEST | {"seed": seed})
+        assert newest is not None and newest.key == f"k{seed}"
+    # its own runs, and those of workers that it has found
+    other.add(record("own", request=REQUEST | {"seed": 8}), spikes())
+    store.add(record("theirs", request=REQUEST | {"seed": 9}), spikes())
+    assert other.newest(REQUEST | {"seed": 9}) is None
+    assert other.find("theirs") is not None
+    for seed, key in ((8, "own"), (9, "theirs")):
+        newest = other.newest(REQUEST | {"seed": seed})
+        assert newest is not None and newest.key == key
+
+
+def test_damage_after_reading_is_noticed(store: Store) -> None:
+    store.add(record("k1"), spikes())
+    assert store.newest(REQUEST) is not None
+    (store.runs / "k1" / "run.json").write_text("{")
+    assert store.newest(REQUEST) is None
+
+
+def test_cached_statistics_live_and_go_with_their_run(store: Store) -> None:
+    added = store.add(record("k1"), spikes(1))
+    cached = store.runs / "k1" / "spikes-statistics-0123456789ab.npz"
+    cached.write_bytes(b"whatever")
+    assert store.find("k1") == added
+    assert store.newest(REQUEST) == added
+    store.add(record("k1"), spikes(2))
+    assert sorted(p.name for p in (store.runs / "k1").iterdir()) == ["run.json", "spikes.h5"]
+
+
 @pytest.mark.parametrize("stage", ["write_sonata", "file_hash"])
 def test_a_failure_on_the_way_leaves_nothing(
     store: Store, stage: str, monkeypatch: pytest.MonkeyPatch
