@@ -103,6 +103,22 @@ def test_first_part_is_the_run_that_ended_earlier():
     np.testing.assert_array_equal(first.populations["a"].neurons, whole.neurons[early])
 
 
+def test_every_step_of_the_window_is_in_one_part():
+    """A spike at the last step of a part is in that part, and not in the next."""
+    skipped, n_steps = 10, 30
+    steps = np.arange(1, n_steps + 1)
+    every = PopulationSpikes.from_unsorted(1, steps, np.zeros(n_steps, np.int32))
+    spikes = SpikeData(1.0, n_steps, {"a": every})
+    for begin, end in ((0.0, 0.25), (0.25, 0.5), (0.75, 1.0), (0.0, 1.0)):
+        found = part(spikes, float(skipped), begin, end)
+        length = round(20 * (end - begin))
+        assert found.n_steps == skipped + length
+        # what follows the warm-up is the part, moved to where the window begins
+        np.testing.assert_array_equal(
+            found.populations["a"].steps, skipped + np.arange(1, length + 1)
+        )
+
+
 def test_parts_make_up_the_whole():
     spikes = gamma_trains(20, 10.0, 1.0, 6)
     parts = [part(spikes, WARMUP, 0.25 * i, 0.25 * (i + 1)) for i in range(4)]

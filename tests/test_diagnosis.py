@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pytest
 
-from pynn_portability.judge.diagnosis import changes, sentences
+from pynn_portability.judge.diagnosis import Change, changes, sentences
 from pynn_portability.judge.ensemble import Ensemble
-from pynn_portability.judge.verdict import judge
+from pynn_portability.judge.verdict import Score, judge, judge_distances
 
 SEEDS = range(1, 7)
 
@@ -76,3 +77,93 @@ def test_silent_populations_have_no_relative_change():
     silent = {"a": {"rate": np.zeros(10), "cv": np.empty(0), "cc": np.empty(0)}}
     found = changes(Ensemble("a", {1: silent, 2: silent}), Ensemble("b", {1: silent, 2: silent}))
     assert [(c.mean, c.spread) for c in found] == [(None, None)] * 3
+
+
+def deviating(*comparisons: tuple[str, str], factor: float = 5.0) -> list[Score]:
+    """Scores of comparisons that deviate, each with a ratio larger than the one before."""
+    rng = np.random.default_rng(1)
+    paired, between = {}, {}
+    for i, comparison in enumerate(comparisons):
+        upper = np.triu(0.1 + 0.01 * rng.random((8, 8)), k=1)
+        between[comparison] = upper + upper.T
+        paired[comparison] = (factor + i) * (0.1 + 0.01 * rng.random(8))
+    scores = judge_distances(paired, between).scores
+    assert {s.verdict for s in scores} == {"deviates"}
+    return scores
+
+
+@pytest.mark.parametrize(
+    ("mean", "told"),
+    [
+        # at least three standard errors
+        ((0.05, 0.02), None),
+        ((0.05, 0.017), None),
+        ((0.05, 0.016), "mean +5.0% (± 1.6%)"),
+        ((-0.05, 0.016), "mean -5.0% (± 1.6%)"),
+        ((-0.05, 0.017), None),
+        # and at least 1 %
+        ((0.009, 0.0), None),
+        ((-0.009, 0.0001), None),
+        ((0.011, 0.0001), "mean +1.1% (± 0.0%)"),
+    ],
+)
+def test_only_changes_that_are_certain_and_not_small_are_told(mean, told):
+    scores = deviating(("a", "rate"))
+    (line, *hints) = sentences(scores, [Change("a", "rate", mean, None)])
+    assert line == f"a: rate {told or 'unchanged'}."
+    # an uncertain change is no reason to look anywhere
+    assert bool(hints) == (told is not None)
+
+
+def test_a_change_relative_to_a_negative_mean_keeps_its_direction():
+    before, after = {"cc": np.array([-0.2, -0.4])}, {"cc": np.array([-0.1, -0.2])}
+    runs = [
+        {s: {"a": {"rate": r["cc"], "cv": r["cc"], **r}} for s in (1, 2)} for r in (before, after)
+    ]
+    change = changed(*runs)[("a", "cc")]
+    assert change.mean == pytest.approx((0.5, 0.0))
+
+
+def test_one_neuron_has_no_spread():
+    alone = {s: {"a": dict.fromkeys(("rate", "cv", "cc"), np.array([2.0]))} for s in (1, 2)}
+    assert [(c.mean, c.spread) for c in changed(alone, alone).values()] == [(None, None)] * 3
+
+
+def changed(reference: Any, candidate: Any) -> dict[tuple[str, str], Change]:
+    """Changes by population and statistic, of runs by seed."""
+    return {
+        (c.population, c.statistic): c
+        for c in changes(Ensemble("a", reference), Ensemble("b", candidate))
+    }
+
+
+def test_the_population_that_deviates_most_comes_first():
+    scores = deviating(("a", "rate"), ("b", "rate"), ("c", "rate"))
+    found = [Change(p, "rate", (0.1, 0.001), None) for p in "abc"]
+    assert [line[0] for line in sentences(scores, found)[:3]] == ["c", "b", "a"]
+
+
+def hints(*found: Change) -> str:
+    scores = deviating(*((c.population, c.statistic) for c in found))
+    return " ".join(sentences(scores, found)[len({c.population for c in found}) :])
+
+
+def test_hints_follow_the_direction_of_mean_rates():
+    up, down = (0.1, 0.001), (-0.1, 0.001)
+    together = "Mean rates move together"
+    assert together in hints(Change("a", "rate", up, None), Change("b", "rate", up, None))
+    apart = hints(Change("a", "rate", up, None), Change("b", "rate", down, None))
+    assert "Mean rates move in a, b" in apart
+    assert together not in apart
+    assert "Mean rates move in a:" in hints(Change("a", "rate", up, None))
+
+
+def test_hints_on_correlations():
+    cc = (0.5, 0.01)
+    assert "Only correlations deviate" in hints(Change("a", "cc", cc, None))
+    two = hints(
+        Change("a", "cc", cc, None), Change("b", "cc", cc, None), Change("c", "rate", cc, None)
+    )
+    assert "Correlations deviate in a, b" in two
+    one = hints(Change("a", "cc", cc, None), Change("b", "rate", cc, None))
+    assert "orrelations" not in one

@@ -356,6 +356,47 @@ def test_delays_that_a_machine_cannot_have_are_told():
     assert number_format("double").restrictions(network, 0.1) == []
 
 
+@pytest.mark.parametrize("unit", [0.1, 0.5, 1.0])
+@pytest.mark.parametrize("maximum", [4, 15])
+def test_a_delay_is_told_where_a_machine_without_a_limit_would_have_a_longer_one(
+    tmp_path, unit, maximum
+):
+    """Rounding to the longest delay is rounding; what rounds to a longer one is cut off, and told."""
+    delays = f"[delays]\nunit = {unit}"
+    free = MachineWeights(machine(tmp_path, 'number = "double"', delays))
+    limited = MachineWeights(
+        machine(tmp_path, 'number = "double"', f"{delays}\nmaximum = {maximum}")
+    )
+    told = []
+    for units in (maximum - 0.6, maximum, maximum + 0.4, maximum + 0.6, maximum + 0.9):
+        milliseconds = units * unit
+        network = of(
+            Projection("p", "A", "A", "excitatory", AllToAll(), 0.1, milliseconds),
+            drives=(PoissonDrive("drive", "B", "excitatory", 10.0, 0.1, milliseconds),),
+        ).network
+        steps = [m.delay_steps(np.array([milliseconds]), 0.1).tolist() for m in (free, limited)]
+        sentences = limited.restrictions(network, 0.1)
+        assert bool(sentences) == (steps[0] != steps[1])
+        # drives have delays as well
+        assert all("'p', 'drive' reach" in sentence for sentence in sentences)
+        told.append(bool(sentences))
+    assert told == [False, False, False, True, True]
+
+
+def test_no_delay_is_too_long_for_a_time_step_that_a_machine_cannot_do_without():
+    """A machine without delays has one step, however long, so that a delay of one step is kept."""
+
+    def network(milliseconds: float) -> Network:
+        return of(Projection("p", "A", "A", "excitatory", AllToAll(), 0.1, milliseconds)).network
+
+    number = number_format("brainscales2")
+    assert number.delay_steps(np.array([1.0]), 1.0).tolist() == [1]
+    assert number.restrictions(network(1.0), 1.0) == []
+    (sentence,) = number.restrictions(network(2.0), 1.0)
+    assert "2 ms" in sentence
+    assert "longer than 1 ms" in sentence
+
+
 # --- every shipped machine ---
 
 

@@ -62,6 +62,28 @@ def test_jitter_and_shuffling_keep_rates(spikes: SpikeData):
         np.testing.assert_array_equal(rates(faulty), rates(spikes))
 
 
+@pytest.mark.parametrize("edge", ["first", "last"])
+def test_jitter_is_reflected_at_the_edges_of_the_window(edge: str):
+    """Spikes at an edge move inwards, with 1 of 2r + 1 moves to itself and 2 to every other step.
+
+    Counts are binomial: any is five standard deviations off in fewer than 1 of 10,000 random seeds.
+    """
+    n, reach = 40_000, 20
+    at = round(WARMUP / STEP) + 1 if edge == "first" else N_STEPS
+    spikes = PopulationSpikes.from_unsorted(n, np.full(n, at), np.arange(n))
+    run = SpikeData(STEP, N_STEPS, {"a": spikes})
+    faulty = faulty_spikes(run, SPIKE_FAULTS["spikes jittered"], reach * STEP, WARMUP, 1)
+    moved = np.abs(faulty.populations["a"].steps - at)
+    found = np.bincount(moved, minlength=reach + 1)
+    assert found.size == reach + 1
+    probability = np.full(reach + 1, 2 / (2 * reach + 1))
+    probability[0] /= 2
+    error = np.sqrt(n * probability * (1 - probability))
+    assert (np.abs(found - n * probability) < 5 * error).all()
+    inside = faulty.populations["a"].steps
+    assert (inside >= at).all() if edge == "first" else (inside <= at).all()
+
+
 def test_jitter_moves_no_farther_than_its_size(spikes: SpikeData):
     faulty = faulty_spikes(spikes, SPIKE_FAULTS["spikes jittered"], 2.0, WARMUP, 1)
     for neuron in range(20):

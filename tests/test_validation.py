@@ -307,3 +307,19 @@ def test_correct_candidates_pass_and_wrong_ones_deviate() -> None:
     wrong = replace(correct, effect=(0.0, 0.0, 0.17, 0.0))
     assert verdicts(correct, 5).count("pass") >= 0.85 * N_STUDIES
     assert verdicts(wrong, 5).count("deviates") >= 0.85 * N_STUDIES
+
+
+def test_the_margin_leaves_as_many_correct_ports_undecided_as_documented(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Four seeds leave a correct port undecided in one of seven studies, says ``docs/verdict.md``.
+
+    Which share that is depends on the margin more than on anything else: 35 % with 2.25 instead of 2.5,
+    and 1.4 % with 3. Correct rules fail for 2 of 1,000 choices of the random seed.
+    """
+    monkeypatch.setattr(calibration, "CORRELATED_NEURONS", 20)  # quicker, and no ratio changes
+    scenario = next(s for s in calibration.SCENARIOS if s.name == "correct, same realizations")
+    found = [j.verdict for j in calibration.judgements(scenario, 4, N_STUDIES, 1)]
+    undecided = 1 / 7
+    low, high = binom.ppf(1e-3, N_STUDIES, undecided), binom.isf(1e-3, N_STUDIES, undecided)
+    assert low <= found.count("inconclusive") <= high
