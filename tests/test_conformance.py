@@ -32,6 +32,8 @@ from pynn_portability.probe.conformance import conformance as conform
 from pynn_portability.probe.conformance import measure
 from pynn_portability.probe.probes import PROBES, REST, STANDARD_ERRORS, Probe, Scan
 from pynn_portability.realize.realization import Realization
+from pynn_portability.run import events
+from pynn_portability.run.events import Advanced, Began, Event
 from pynn_portability.spikes.data import PopulationSpikes, SpikeData
 
 OPTIONS: dict[str, dict[str, Any]] = {"brian2": {"codegen": "numpy"}}
@@ -738,12 +740,14 @@ def test_a_simulator_that_dies_is_an_error(monkeypatch: pytest.MonkeyPatch, tmp_
 
 
 def test_progress_and_options() -> None:
-    """Reports arrive while it runs, and options reach the backend, whose spikes do not change."""
-    told: list[Mapping[str, Any]] = []
+    """Events arrive while it runs, and options reach the backend, whose spikes do not change."""
+    told: list[Event] = []
     result = conform("emulator", "double", {"threads": 2}, told.append)
     assert all(entry["outcome"] != "differs" for entry in result["probes"])
-    assert any("phase" in report for report in told)
-    fractions = [report["fraction"] for report in told if "fraction" in report]
+    assert (told[0], told[-1]) == (Began("emulator", 1.0), events.Ended("emulator"))
+    advanced = [event for event in told if isinstance(event, Advanced)]
+    assert any(event.phase for event in advanced)
+    fractions = [event.done for event in advanced if event.done is not None]
     assert fractions == sorted(fractions)
     assert fractions[-1] == 1.0
     with pytest.raises(RequestError, match="codegen"):

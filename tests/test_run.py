@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from progress_lines import without_progress
 
 import pynn_portability
 from pynn_portability import terminal
@@ -260,3 +261,10 @@ def test_words_keep_the_key_and_code_changes_it(
 def test_deciding_modules_are_there_and_hold_code() -> None:
     for module in environment_module._DECIDING_MODULES:
         assert environment_module.source_files(module)
+
+
+def test_lines_of_progress_are_told_from_warnings() -> None:
+    text = (
+        "all runs: 1 of 2 done; nest double seed 1: simulating\nWarning: odd\njudging\njudging x\n"
+    )
+    assert without_progress(text) == "Warning: odd\njudging x\n"
