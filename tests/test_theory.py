@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from progress_lines import without_progress
-from report_example import example
+from report_example import example, write
 from scipy import integrate, special
 
 from pynn_portability.errors import RequestError
@@ -53,12 +53,12 @@ from pynn_portability.predict.mean_field import (
 from pynn_portability.predict.prediction import predict
 from pynn_portability.predict.recommendation import Recommendation, Trial, search
 from pynn_portability.realize.realization import Realization
-from pynn_portability.reports import write_report
 from pynn_portability.reports.theory_figures import (
     epsilon_matrix_picture,
     epsilon_pictures,
     spread_pictures,
 )
+from pynn_portability.results.schema import Epsilon, PopulationPrediction
 
 # Potjans and Diesmann (2014): PyNN units
 LIF = {
@@ -728,9 +728,17 @@ def test_recommend_with_unknown_names(study, arguments, expected):
 # --- Drawings ---
 
 
-def errors(sigma2: float | None) -> list[dict[str, object]]:
+def errors(sigma2: float | None) -> list[Epsilon]:
     return [
-        {"target": "E", "source": source, "mu": 0.0, "sigma2": sigma2, "dmu2": 2.5, "dsigma2": 12.0}
+        Epsilon(
+            projection=f"{source} to E",
+            source=source,
+            target="E",
+            mu=0.0,
+            sigma2=sigma2,
+            dmu2=2.5,
+            dsigma2=12.0,
+        )
         for source in ("E", "in & <co")
     ]
 
@@ -773,11 +781,13 @@ def test_report_shows_prediction_beside_simulation(tmp_path):
     predicted["prediction"] = {
         "verdict": "open",
         "reason": None,
-        "populations": [{"population": "L4E", "ratio": 7.125}],
-        "epsilon": errors(0.03),
+        "populations": [
+            dict.fromkeys(PopulationPrediction.model_fields) | {"population": "L4E", "ratio": 7.125}
+        ],
+        "epsilon": [e.model_dump() for e in errors(0.03)],
     }
     outside["prediction"] = {"verdict": None, "reason": "theory <knows> nothing"}
-    write_report(tmp_path / "report.html", results, statistics, spikes)
+    write(tmp_path / "report.html", results, statistics, spikes)
     page = (tmp_path / "report.html").read_text()
     section = page[page.index('<section id="theory"') :]
     section = section[: section.index("</section>")]
@@ -792,14 +802,14 @@ def test_report_shows_prediction_beside_simulation(tmp_path):
     assert "Spread of discretised weights" not in section
     predicted["format"] = "naive-2"
     predicted["scores"] = outside["scores"]
-    write_report(tmp_path / "report.html", results, statistics, spikes)
+    write(tmp_path / "report.html", results, statistics, spikes)
     assert "Spread of discretised weights" in (tmp_path / "report.html").read_text()
     # the same format on two backends is told apart
     outside["prediction"], outside["format"] = predicted["prediction"], "naive-2"
     outside["backend"] = "emulator"
-    write_report(tmp_path / "report.html", results, statistics, spikes)
+    write(tmp_path / "report.html", results, statistics, spikes)
     assert "brian2 naive-2, emulator naive-2" in (tmp_path / "report.html").read_text()
     for entry in results["candidates"]:
         entry.pop("prediction", None)
-    write_report(tmp_path / "report.html", results, statistics, spikes)
+    write(tmp_path / "report.html", results, statistics, spikes)
     assert 'id="theory"' not in (tmp_path / "report.html").read_text()
