@@ -10,10 +10,12 @@ from elephant.spike_train_surrogates import randomise_spikes
 from scipy import stats
 
 from pynn_portability.judge.adequacy import (
+    RATE_CHANGES,
     drift_warnings,
     fractions,
     noticed_rate_changes,
     null_scores,
+    population_warnings,
     sparse_neurons,
     warnings,
 )
@@ -188,3 +190,50 @@ def test_silence_notices_nothing():
     assert noticed_rate_changes(
         Ensemble("silent", {1: sample, 2: sample, 3: sample}), DURATION
     ) == {"a": None}
+
+
+def test_noise_is_in_every_step_of_the_window_and_in_no_other():
+    """Each of three steps is missed by 2,000 spikes with a probability below 1e-350."""
+    skipped, size = round(WARMUP / STEP), 2000
+    before = PopulationSpikes.from_unsorted(size, np.full(size, skipped), np.arange(size))
+    inside = PopulationSpikes.from_unsorted(size, np.full(size, skipped + 1), np.arange(size))
+    run = SpikeData(STEP, skipped + 3, {"before": before, "inside": inside})
+    noise = rate_matched_noise(run, WARMUP, 1).populations
+    assert noise["before"].steps.size == 0
+    assert np.unique(noise["inside"].steps).tolist() == [skipped + 1, skipped + 2, skipped + 3]
+
+
+def sample_of(**rates: list[float]) -> Statistics:
+    empty = np.empty(0)
+    return {p: {"rate": np.array(r), "cv": empty, "cc": empty} for p, r in rates.items()}
+
+
+def test_small_and_silent_populations_are_named():
+    runs = {
+        1: sample_of(large=[1.0], small=[1.0], once=[1.0], never=[0.0]),
+        2: sample_of(large=[1.0], small=[1.0], once=[0.0], never=[0.0]),
+    }
+    sizes = {"large": 200, "small": 199, "once": 300, "never": 300}
+    small, silent = population_warnings(sizes, Ensemble("reference", runs))
+    assert "neurons in small (199):" in small
+    assert "Not a single spike in never in any run" in silent
+    assert population_warnings(sizes, Ensemble("reference", {})) == []
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_the_change_that_is_noticed_is_that_of_the_rates(seed: int):
+    """With a million spikes per neuron, losing some of them at random is losing this part of them."""
+    rng = np.random.default_rng(seed)
+    runs = {s: sample_of(a=list(250.0 * rng.uniform(1.0, 1.2, 400))) for s in range(5)}
+    reference = Ensemble("reference", runs)
+
+    def deviates(change: float) -> bool:
+        fewer = {
+            s: {"a": {**run["a"], "rate": run["a"]["rate"] * (1 - change)}}
+            for s, run in runs.items()
+        }
+        return judge(reference, Ensemble("fewer", fewer)).scores[0].verdict == "deviates"
+
+    smallest = next(change for change in RATE_CHANGES if deviates(change))
+    assert smallest > RATE_CHANGES[0]
+    assert noticed_rate_changes(reference, 4e6)["a"] == smallest

@@ -167,3 +167,13 @@ def test_hints_on_correlations():
     assert "Correlations deviate in a, b" in two
     one = hints(Change("a", "cc", cc, None), Change("b", "rate", cc, None))
     assert "orrelations" not in one
+
+
+def test_the_error_of_a_change_is_that_of_a_mean_over_seeds():
+    def run(mean: float) -> dict[str, Any]:
+        return {"a": dict.fromkeys(("rate", "cv", "cc"), np.array([mean - 0.5, mean + 0.5]))}
+
+    before = {s: run(10.0) for s in (1, 2, 3)}
+    after = {s: run(10.0 + s) for s in (1, 2, 3)}
+    # changes of 0.1, 0.2 and 0.3, whose sample standard deviation is 0.1
+    assert changed(before, after)["a", "rate"].mean == pytest.approx((0.2, 0.1 / np.sqrt(3)))

@@ -668,3 +668,60 @@ def test_a_file_that_is_called_like_spinnaker_is_not_taken_for_it(tmp_path):
     (sentence,) = refused("clipping.toml-full")
     assert "holds weights and delays in its own way" in sentence
     assert refused("mine.toml-full") == refused("spinnaker-full") == []
+
+
+def test_delays_that_hardly_ever_are_too_long_are_not_told(tmp_path):
+    """One in a thousand draws decides."""
+    limited = MachineWeights(
+        machine(tmp_path, 'number = "double"', "[delays]\nunit = 0.1\nmaximum = 10")
+    )
+
+    def told(low: float, high: float) -> bool:
+        delay = Distribution("uniform", {"low": low, "high": high})
+        projection = Projection("p", "A", "A", "excitatory", AllToAll(), 0.1, delay)
+        return bool(limited.restrictions(of(projection).network, 0.1))
+
+    # one in 500 and one in 2,000 above 1.05 ms
+    assert told(0.0, 1.05 / (1 - 1 / 500))
+    assert not told(0.0, 1.05 / (1 - 1 / 2000))
+
+
+@pytest.mark.parametrize(
+    ("n", "names"), [(3, "'p0', 'p1', 'p2'"), (4, "'p0', 'p1', 'p2' and 1 more")]
+)
+def test_three_projections_are_named(tmp_path, n, names):
+    limited = MachineWeights(
+        machine(tmp_path, 'number = "double"', "[delays]\nunit = 0.1\nmaximum = 10")
+    )
+    projections = [
+        Projection(f"p{i}", "A", "A", "excitatory", AllToAll(), 0.1, 2.0) for i in range(n)
+    ]
+    (sentence,) = limited.restrictions(of(*projections).network, 0.1)
+    assert f"Delays of {names} reach 2 ms" in sentence
+
+
+@pytest.mark.parametrize("with_zero", [True, False])
+def test_a_sign_per_synapse_doubles_all_values_but_zero(tmp_path, with_zero):
+    levels = [0, 1, 2, 3] if with_zero else [1, 2, 3]
+    own = machine(tmp_path, f'levels = {levels}\nscale = "fixed"\nunit = 1.0\nsign = "synapse"')
+    hold = held_by(own, of(listed("p", "AA", [1.0, 2.0])))
+    assert hold.most_values() == hold.code_book().values.size == (7 if with_zero else 6)
+
+
+def test_chunks_are_rounded_as_the_whole(tmp_path):
+    """Stochastic rounding of a synapse depends on its place in the projection, not in a chunk."""
+    own = machine(tmp_path, 'bits = 4\nscale = "fixed"\nunit = 1.0\nrounding = "stochastic"')
+    machine_format = number_format(str(own.file))
+    held = machine_format.on(of(listed("p", "AA", [2.5] * 1000)))
+    (whole,) = (chunk.weight for chunk in held.synapses("p"))
+    parts = [chunk.weight for chunk in held.synapses("p", chunk_size=100)]
+    assert len(parts) == 10
+    np.testing.assert_array_equal(np.concatenate(parts), whole)
+
+
+def test_largest_weight_of_inhibition_is_the_most_negative():
+    weight = Distribution("normal", {"mu": -1.0, "sigma": 0.5})
+    projection = Projection("p", "A", "A", "inhibitory", FixedTotalNumber(10_000), weight, 1.0)
+    held = number_format("double").on(of(projection))
+    drawn = np.concatenate([chunk.weight for chunk in held.synapses("p")])
+    assert held.weights("p").largest() >= np.abs(drawn).max() > 2.0

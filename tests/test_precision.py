@@ -541,3 +541,14 @@ def test_unknown_distribution_is_refused():
         discretiser(number_format("naive-2"), circular)
     weights = np.array([0.5])
     assert discretiser(number_format("double"), circular)(weights) == weights
+
+
+@pytest.mark.parametrize("low", [-3.5, -5.0, -7.0])
+def test_a_bound_that_is_nearer_than_eight_standard_deviations_counts(low):
+    bounded = Distribution(
+        "normal_clipped", {"mu": 0.0, "sigma": 1.0, "low": low, "high": INFINITY}
+    )
+    mean, sd = mean_and_sd(bounded)
+    exact = stats.truncnorm(low, np.inf)
+    assert mean == pytest.approx(exact.mean(), rel=1e-6)
+    assert 1 - sd == pytest.approx(1 - exact.std(), rel=1e-3)

@@ -6,9 +6,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy import stats
 from spinnaker_reference import ask, random_realization, spynnaker
 
-from pynn_portability.formats.ring_buffers import RingBuffer, ring_buffers, shifts
+from pynn_portability.formats.ring_buffers import (
+    Input,
+    RingBuffer,
+    ring_buffer,
+    ring_buffers,
+    shifts,
+)
 from pynn_portability.model.cells import Receptor
 from pynn_portability.model.connectivity import AllToAll, FixedNumberPre, FixedTotalNumber, OneToOne
 from pynn_portability.model.network import Distribution, Network, PoissonDrive, Projection, Value
@@ -149,3 +156,44 @@ def test_projections_without_synapses_have_no_part():
     assert excitatory(realize(empty, onto_b(0.05, 1.0))).shift == 0
     autapses = Projection("a", "A", "A", "excitatory", AllToAll(False), 0.1, 1.0)
     assert shifts(realize(autapses))["A", "excitatory"] == 3
+
+
+# --- Numbers worked out by hand ---
+
+RATES = [0.5, 3.0, 30.0, 200.0]
+"""Mean spikes per step that are tried."""
+
+
+def found(*inputs: Input, spikes: float) -> RingBuffer:
+    """The rule at a rate that gives ``spikes`` per step of 1 ms."""
+    count = sum(i.in_degree for i in inputs)
+    return ring_buffer(inputs, False, 1.0, rate=1000 * spikes / count)
+
+
+@pytest.mark.parametrize("spikes", RATES)
+def test_variance_is_that_of_a_poisson_sum_cut_off_at_three_standard_deviations(spikes: float):
+    weights = np.random.default_rng(1).uniform(0.5, 1.5, 40)
+    own = Input("p", 40, float(weights.mean()), float(weights.var()), float(weights.max()), False)
+    buffer = found(own, spikes=spikes)
+    assert buffer.expected_mean == pytest.approx(spikes * weights.mean())
+    most = round(spikes + 3 * np.sqrt(spikes))
+    numbers = np.arange(1, most + 1)
+    by_number = (numbers * stats.poisson.pmf(numbers, spikes)).sum() * weights.var()
+    assert buffer.expected_sd == pytest.approx(np.sqrt(spikes * weights.mean() ** 2 + by_number))
+
+
+def test_variances_of_projections_are_pooled():
+    """Of 4 and 6 synapses: within projections 3 * 0.2 + 5 * 0.1, between them 4 * 0.36 + 6 * 0.16."""
+    inputs = [Input("p", 4, 1.0, 0.2, 3.0, False), Input("q", 6, 2.0, 0.1, 3.0, False)]
+    spikes = 30.0
+    pooled = (3 * 0.2 + 5 * 0.1 + 4 * 0.36 + 6 * 0.16) / 9
+    below = stats.poisson.cdf(round(spikes + 3 * np.sqrt(spikes)) - 1, spikes)
+    expected = np.sqrt(spikes * 1.6**2 + spikes * pooled * below)
+    assert found(*inputs, spikes=spikes).expected_sd == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(("spikes", "counts"), [(500.0, True), (900.0, False)])
+def test_weights_vary_for_nothing_where_sums_of_spikes_overflow(spikes: float, counts: bool):
+    own = Input("p", 2000, 1.0, 0.25, 2.0, False)
+    without = np.sqrt(spikes)
+    assert (found(own, spikes=spikes).expected_sd > 1.01 * without) == counts

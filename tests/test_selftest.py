@@ -153,7 +153,8 @@ def test_neurons(network: Network):
     after = plant(network, "threshold higher", 0.5).populations[0].parameters
     assert after["v_thresh"] == before["v_thresh"] + 0.5
     after = plant(network, "synapses slower", 0.1).populations[0].parameters
-    assert after["tau_syn_I"] == pytest.approx(1.1 * before["tau_syn_I"])
+    for name in ("tau_syn_E", "tau_syn_I"):
+        assert after[name] == pytest.approx(1.1 * before[name])
     after = plant(network, "refractory time longer", 1.0).populations[0].parameters
     assert after["tau_refrac"] == before["tau_refrac"] + 1.0
 
@@ -232,3 +233,35 @@ def test_command(tmp_path: Path):
     (tmp_path / "study.toml").write_text(STUDY.replace("600.0", "700.0"))
     assert portability(tmp_path, "run", "study.toml").returncode == 0
     assert json.loads((folder / "results.json").read_text())["selftest"] == []
+
+
+def test_populations_have_faults_of_their_own(spikes: SpikeData):
+    population = spikes.populations["a"]
+    twice = SpikeData(STEP, N_STEPS, {"a": population, "b": population})
+    for name, fault in SPIKE_FAULTS.items():
+        faulty = faulty_spikes(twice, fault, fault.sizes[-1], WARMUP, 1).populations
+        a, b = faulty["a"].steps, faulty["b"].steps
+        assert a.size != b.size or (a != b).any(), name
+
+
+def test_common_spikes_keep_the_rate_of_fast_and_of_slow_neurons(spikes: SpikeData):
+    """The sum over half of the neurons is off by less than five standard deviations."""
+    before, after = (
+        rates(run) * DURATION / 1000
+        for run in (spikes, faulty_spikes(spikes, SPIKE_FAULTS["common spikes"], 0.5, WARMUP, 1))
+    )
+    fast = before >= np.median(before)
+    for half in (fast, ~fast):
+        # half of the spikes lost, as many others gained; that they are common adds to neither
+        error = np.sqrt(0.25 * before[half].sum() + 0.5 * before[half].sum())
+        assert abs(after[half].sum() - before[half].sum()) < 5 * error
+
+
+def test_a_part_of_the_neurons_has_shuffled_intervals(spikes: SpikeData):
+    """Binomial with probability 1/2, five standard deviations of 200 neurons."""
+    faulty = faulty_spikes(spikes, SPIKE_FAULTS["intervals shuffled"], 0.5, WARMUP, 1)
+    changed = sum(
+        before.tolist() != after.tolist()
+        for before, after in (_trains(spikes, faulty, neuron) for neuron in range(200))
+    )
+    assert abs(changed - 100) < 36

@@ -164,6 +164,7 @@ def test_host_rounding(value: float, encoded: int) -> None:
         ({"cm": 1e-4}, r"cm \(nF\) = .* tau_m / cm up to 65536 MOhm"),
         ({"v_rest": -7e4}, r"v_rest \(mV\) = -70000 .* from -65536 to 65535\.99997"),
         ({"v_reset": -40.0}, r"v_reset \(mV\) = -40 .* below v_thresh"),
+        ({"v_reset": -50.0, "v_thresh": -50.0}, r"v_reset \(mV\) = -50 .* below v_thresh"),
         ({"tau_refrac": 6600.0}, r"tau_refrac \(ms\) = 6600 .* up to 65535 \(sub-\)steps"),
         ({"i_offset": float("nan")}, r"i_offset \(nA\) = nan is not allowed"),
     ],

@@ -197,3 +197,12 @@ def test_histogram_edges() -> None:
         assert edges[0] <= 0.0
         assert edges[-1] >= 4.0
     assert histogram_edges(np.append(sample, 1e6), -3.0, 1e6).size <= 202
+
+
+@pytest.mark.parametrize("size", [201, 400, 1000, 4933])
+def test_neurons_of_correlations_are_spread_over_the_population(size):
+    chosen = correlation_neurons(size)
+    assert chosen.size == 200
+    assert chosen[0] == 0
+    assert set(np.diff(chosen)) <= {size // 200, -(-size // 200)}
+    assert size - chosen[-1] <= -(-size // 200)

@@ -271,6 +271,27 @@ def test_indegrees_are_those_of_realizations(connector, same):
         assert abs(np.mean(values) - expected) <= 4 * error + 4e-3 * expected
 
 
+@pytest.mark.parametrize("same", [True, False])
+def test_indegrees_of_few_targets(same):
+    """With two targets, what a source gives one of them is not given the other."""
+    connector = FixedNumberPost(25, with_replacement=True, self_connections=not same)
+    size = 3 if same else 2
+    network = pair(connector, sizes=(3 if same else 50, size), same=same)
+    found = connector.indegrees(network.ends(network.projections[0]))
+    counts = np.array(
+        [
+            np.bincount(
+                np.concatenate([c.target for c in realized(network, s).synapses("p")]),
+                minlength=size,
+            )
+            for s in range(2000)
+        ]
+    )[:, 0]
+    # five standard errors; that of a variance is sqrt(2 / n) of it
+    assert abs(counts.mean() - found.mean) <= 5 * np.sqrt(found.variance / 2000)
+    assert abs(counts.var() / found.variance - 1) <= 5 * np.sqrt(2 / 2000)
+
+
 WEIGHTS: Sequence[Distribution] = (
     normal(0.0878, 0.00878),
     Distribution(

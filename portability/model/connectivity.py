@@ -336,9 +336,9 @@ class FixedNumberPost(ConnectionRule):
 
     def indegrees(self, ends: Ends) -> Indegrees:
         itself = _without_itself(self, ends)
-        sources, p = ends.n_sources - itself, self.n / (ends.n_targets - itself)
-        mean = sources * p
-        variance = mean * (1 - (1 / ends.n_sources if self.with_replacement else p))
+        sources, targets = ends.n_sources - itself, ends.n_targets - itself
+        mean = sources * self.n / targets
+        variance = mean * (1 - (1 if self.with_replacement else self.n) / targets)
         return Indegrees(mean, variance, sources, not self.with_replacement)
 
 
