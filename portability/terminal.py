@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import sys
 import threading
@@ -22,16 +23,19 @@ SECONDS_BETWEEN_LINES = 10.0
 
 
 class Display:
-    """Draws events: bars on a terminal or in a notebook, and a plain line now and then in a pipe.
+    """Draws events: bars on a terminal, and a plain line now and then in a pipe.
 
-    A context manager; everything goes to standard error.
+    A notebook gets bars if ipywidgets is installed, otherwise lines. A context manager; everything goes to
+    standard error.
     """
 
     def __init__(self) -> None:
         from rich.console import Console
 
         self._console = Console(stderr=True)
-        self._drawn = self._console.is_terminal or self._console.is_jupyter
+        # Rich draws bars in a notebook by ipywidgets, and without them warns at every step instead
+        widgets = self._console.is_jupyter and importlib.util.find_spec("ipywidgets") is not None
+        self._drawn = widgets or (self._console.is_terminal and not self._console.is_jupyter)
         self._lock = threading.Lock()
         self._lines: dict[str, Any] = {}
         self._phases: dict[str, str] = {}

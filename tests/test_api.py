@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import subprocess
 import sys
@@ -11,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import jsonschema
+import nbclient
+import nbformat
 import numpy as np
 import pandas as pd
 import pytest
@@ -94,6 +97,33 @@ def test_verdicts_and_scores_are_tables(results: pp.Results) -> None:
     row = scores[(scores["format"] == "naive-2") & (scores["statistic"] == first.statistic)]
     assert row["ratio"].item() == first.ratio
     assert results.exit_code in (0, 1, 3)
+
+
+NOTEBOOK = """
+import sys
+import pynn_portability as pp
+sys.modules["ipywidgets"] = None  # as if it were not installed
+
+study = pp.Study("small", "model.py:build", duration=300.0, seeds=[1], warmup=100.0,
+                 reference=("emulator", "double"), candidates=[("emulator", "naive-2")])
+results = study.run("out")
+results
+"""
+
+
+def test_in_a_real_notebook(tmp_path: Path) -> None:
+    """A kernel without ipywidgets, which bars need, shows the table and no warnings."""
+    (tmp_path / "model.py").write_text("from typing import Any\n\n" + inspect.getsource(build))
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(NOTEBOOK)])
+    client = nbclient.NotebookClient(
+        notebook, timeout=300, resources={"metadata": {"path": str(tmp_path)}}
+    )
+    client.execute()
+    *before, shown = notebook.cells[0].outputs
+    assert "<td>naive-2</td>" in shown.data["text/html"]
+    # lines of progress, on a slow machine
+    assert [output for output in before if output.output_type != "stream"] == []
+    assert not any("Warning" in output.text for output in before)
 
 
 def test_a_notebook_shows_the_verdicts(results: pp.Results) -> None:
