@@ -264,6 +264,8 @@ def test_overflow(tmp_path, overflow, expected):
     hold = held_by(own, realization)
     assert hold(np.array([15.0, 16.0, 20.0])).tolist() == expected
     assert hold.largest() == 15
+    # whatever becomes of the extremes, a weight between them may have the highest level
+    assert held_by(own, of(listed("p", "AA", [3.0, 20.0]))).largest() == 15
 
 
 @pytest.mark.parametrize(
@@ -725,3 +727,13 @@ def test_largest_weight_of_inhibition_is_the_most_negative():
     held = number_format("double").on(of(projection))
     drawn = np.concatenate([chunk.weight for chunk in held.synapses("p")])
     assert held.weights("p").largest() >= np.abs(drawn).max() > 2.0
+
+
+@pytest.mark.parametrize("scope", ["network", "target", "projection"])
+def test_only_a_scale_of_the_network_is_shared_by_all_of_it(tmp_path, scope):
+    own = machine(tmp_path, f'bits = 4\nscale = "largest"\nscope = "{scope}"')
+    one, other = listed("p", "AA", [1.0, 2.0]), listed("q", "AB", [3.0, 300.0])
+    alone, together = (held_by(own, of(*projections)) for projections in ((one,), (one, other)))
+    weights = np.array([1.0, 2.0])
+    changed = (alone(weights) != together(weights)).any()
+    assert changed == MachineWeights(own).shared_by_network == (scope == "network")

@@ -158,6 +158,8 @@ def test_connector_definitions():
     assert all(i != j for i, j in pairs(s))
     s = drawn(OneToOne())
     assert pairs(s) == {(i, i) for i in range(100)}
+    more_sources = Realization(network(OneToOne(), n_sources=5, n_targets=3), 5, 0.1)
+    assert pairs(all_synapses(more_sources)) == {(i, i) for i in range(3)}
     s = drawn(FixedNumberPre(17))
     assert (degrees(s.target, 120) == 17).all()
     assert len(pairs(s)) == len(s)
