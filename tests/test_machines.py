@@ -722,7 +722,7 @@ def test_chunks_are_rounded_as_the_whole(tmp_path):
 
 
 def test_largest_weight_of_inhibition_is_the_most_negative():
-    weight = Distribution("normal", {"mu": -1.0, "sigma": 0.5})
+    weight = clipped(-1.0, 0.5)
     projection = Projection("p", "A", "A", "inhibitory", FixedTotalNumber(10_000), weight, 1.0)
     held = number_format("double").on(of(projection))
     drawn = np.concatenate([chunk.weight for chunk in held.synapses("p")])

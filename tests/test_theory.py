@@ -50,7 +50,8 @@ from pynn_portability.predict.mean_field import (
     stationary_rate,
     weight_pairs,
 )
-from pynn_portability.predict.prediction import predict
+from pynn_portability.predict.prediction import PopulationPrediction as PredictedRates
+from pynn_portability.predict.prediction import Prediction, predict
 from pynn_portability.predict.recommendation import Recommendation, Trial, search
 from pynn_portability.realize.realization import Realization
 from pynn_portability.reports.theory_figures import (
@@ -744,6 +745,20 @@ def test_recommend_with_unknown_names(study, arguments, expected):
     assert done.returncode == 2
     assert expected in done.stderr
     assert done.stderr.count("\n") == 1
+
+
+def test_the_largest_ratio_of_a_prediction():
+    def of(*ratios: float | None) -> Prediction:
+        populations = tuple(
+            PredictedRates(f"p{i}", 1.0, 0.5, 1.0, 0.5, 0.1, 0.1, ratio)
+            for i, ratio in enumerate(ratios)
+        )
+        return Prediction("open", {}, populations, {}, ())
+
+    largest = of(0.5, None, 2.0, 1.0).largest
+    assert largest is not None
+    assert largest.population == "p2"
+    assert of(None).largest is None
 
 
 # --- Drawings ---
