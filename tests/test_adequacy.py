@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import neo
 import numpy as np
 import pytest
@@ -9,6 +11,7 @@ import quantities as pq
 from elephant.spike_train_surrogates import randomise_spikes
 from scipy import stats
 
+from pynn_portability.judge import adequacy
 from pynn_portability.judge.adequacy import (
     RATE_CHANGES,
     drift_warnings,
@@ -237,3 +240,24 @@ def test_the_change_that_is_noticed_is_that_of_the_rates(seed: int):
     smallest = next(change for change in RATE_CHANGES if deviates(change))
     assert smallest > RATE_CHANGES[0]
     assert noticed_rate_changes(reference, 4e6)["a"] == smallest
+
+
+def test_runs_lose_spikes_independently(monkeypatch: pytest.MonkeyPatch):
+    """What chance removes from one run must not be what it removes from the others, too."""
+    given: list[Ensemble] = []
+
+    def watched(reference: Ensemble, candidate: Ensemble, baseline: Any = None) -> Any:
+        given.append(candidate)
+        return judge(reference, candidate, baseline)
+
+    monkeypatch.setattr(adequacy, "judge", watched)
+    alike = {s: sample_of(a=[20.0] * 200) for s in range(3)}
+    noticed_rate_changes(Ensemble("reference", alike), DURATION)
+    assert len(given) == len(RATE_CHANGES)
+    for change, ensemble in zip(RATE_CHANGES, given, strict=True):
+        first, second, third = (run["a"]["rate"] for run in ensemble.runs.values())
+        assert (first != second).any()
+        assert (second != third).any()
+        # 16,000 spikes a run: five standard deviations of a binomial number
+        lost = 1 - np.mean([first, second, third]) / 20.0
+        assert abs(lost - change) < 5 * np.sqrt(change * (1 - change) / 48_000)

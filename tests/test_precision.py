@@ -552,3 +552,14 @@ def test_a_bound_that_is_nearer_than_eight_standard_deviations_counts(low):
     exact = stats.truncnorm(low, np.inf)
     assert mean == pytest.approx(exact.mean(), rel=1e-6)
     assert 1 - sd == pytest.approx(1 - exact.std(), rel=1e-3)
+
+
+@pytest.mark.parametrize("name", ["double", "float32", "naive-3"])
+@pytest.mark.parametrize("mean", [0.2, -0.2])
+def test_the_largest_weight_is_in_the_tail_away_from_zero(name, mean):
+    """It bounds all weights that can be drawn, whichever sign they have, and is reached."""
+    described = projection(normal(mean, 0.02), "excitatory" if mean > 0 else "inhibitory")
+    held = number_format(name).on(realized(described)).weights("p")
+    tails = quantile(described.weight, np.array([2.0**-54, 1 - 2.0**-53]))
+    assert held.largest() == np.abs(held(tails)).max()
+    assert held.largest() >= np.abs(held(sample(mean, 0.02))).max()

@@ -156,6 +156,23 @@ def test_host_rounding(value: float, encoded: int) -> None:
     assert encode(np.array([value]), "x")[0] == encoded
 
 
+def test_exponentials_are_those_of_numbers_until_they_are_cut_off() -> None:
+    """Within 2^-19 of the number, and 0 below the smallest exponent, where 2^17 of 2^32 are left."""
+    smallest = -340_695
+    for x in (*range(smallest, 0, 997), -1, 0):
+        assert spinnaker.exponential(x) / 2**32 == pytest.approx(np.exp(x / 2**15), abs=2**-19)
+    assert spinnaker.exponential(smallest) >> 17 == 1
+    assert spinnaker.exponential(smallest - 1) == 0
+
+
+def test_stored_weights_have_16_bits() -> None:
+    """What a host writes is the lower half of a word, so that 2 nA at a shift of 0 is nothing."""
+    cores = Cores(1, {("a", "excitatory"): 0, ("a", "inhibitory"): 1})
+    given = np.array([0.25, 1.99, 2.0, 2.5])
+    assert cores.weights(given, "a", "excitatory").tolist() == [8192, 65208, 0, 16384]
+    assert cores.weights(-given, "a", "inhibitory").tolist() == [4096, 32604, 32768, 40960]
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
