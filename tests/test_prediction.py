@@ -19,7 +19,7 @@ from pynn_portability.predict.mean_field import (
     interval_variation,
     measured_rates,
 )
-from pynn_portability.predict.prediction import PopulationPrediction, Prediction, predict
+from pynn_portability.predict.prediction import predict
 from pynn_portability.realize.realization import Realization
 
 NEURON = Neurons(10.0, 0.25, 2.0, -65.0, -65.0, -50.0)
@@ -134,13 +134,3 @@ def test_eight_of_ten_studies_make_a_prediction(verdicts: list[str], expected: s
     found = prediction._prediction({}, number_format("double"), {}, verdicts, [])
     assert found.verdict == expected
     assert found.shares == {v: verdicts.count(v) / 10 for v in ("pass", "deviates", "inconclusive")}
-
-
-def test_the_largest_ratio_is_named() -> None:
-    def population(label: str, ratio: float | None) -> PopulationPrediction:
-        return PopulationPrediction(label, 1.0, 0.1, 1.0, 0.1, 0.1, 0.1, ratio)
-
-    populations = (population("a", 1.1), population("b", None), population("c", 2.0))
-    found = Prediction("open", {}, populations, {}, ())
-    assert found.largest is populations[2]
-    assert Prediction("open", {}, populations[1:2], {}, ()).largest is None
