@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
 from pynn_portability.formats.names import number_format
-from pynn_portability.judge.verdict import MINIMUM_SEEDS
+from pynn_portability.judge.verdict import MINIMUM_SEEDS, judge
 from pynn_portability.model.connectivity import FixedTotalNumber, Indegrees
 from pynn_portability.model.network import Network, PoissonDrive, Population, Projection
 from pynn_portability.predict import prediction
@@ -134,3 +136,18 @@ def test_eight_of_ten_studies_make_a_prediction(verdicts: list[str], expected: s
     found = prediction._prediction({}, number_format("double"), {}, verdicts, [])
     assert found.verdict == expected
     assert found.shares == {v: verdicts.count(v) / 10 for v in ("pass", "deviates", "inconclusive")}
+
+
+def test_ten_studies_are_drawn_which_differ(monkeypatch: pytest.MonkeyPatch) -> None:
+    """``docs/theory.md`` says "8 of 10 drawn studies"; a study that is drawn twice would say nothing."""
+    judged = []
+
+    def watched(reference: Any, candidate: Any, baseline: Any) -> Any:
+        judged.append((reference, candidate))
+        return judge(reference, candidate, baseline)
+
+    monkeypatch.setattr(prediction.validation, "judge", watched)
+    predict(a_network(), [number_format("double")], 3, 2000.0, 100.0)
+    samples = {e.runs[0]["b"]["rate"].tobytes() for pair in judged for e in pair}
+    assert len(judged) == 10
+    assert len(samples) == 20
