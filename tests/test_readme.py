@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import copy
 import re
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import typer
+from command_line import portability
 from progress_lines import without_progress
 
 from pynn_portability import backends, cli
@@ -28,17 +28,6 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 def blocks(text: str, language: str) -> list[str]:
     """The fenced code blocks of a page in one language."""
     return re.findall(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
-
-
-def portability(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    code = "import sys; from pynn_portability.cli import main; sys.argv[0] = 'portability'; main()"
-    return subprocess.run(
-        [sys.executable, "-c", code, *arguments],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
 
 
 # --- The example ---

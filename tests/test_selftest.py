@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from command_line import portability
 
 from pynn_portability.judge.statistics import statistics
 from pynn_portability.model.network import Distribution, Network
@@ -197,17 +196,6 @@ seeds = [1, 2, 3, 4]
 [reference]
 backend = "emulator"
 """
-
-
-def portability(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    code = "import sys; from pynn_portability.cli import main; sys.argv[0] = 'portability'; main()"
-    return subprocess.run(
-        [sys.executable, "-c", code, *arguments],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
 
 
 def test_command(tmp_path: Path):

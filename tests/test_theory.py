@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
+from command_line import portability
 from progress_lines import without_progress
 from report_example import example, write
 from scipy import integrate, special
@@ -625,13 +624,8 @@ def study(tmp_path: Path) -> Path:
     return tmp_path / "study.toml"
 
 
-def portability(study: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-c", "from pynn_portability.cli import main; main()", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=False, cwd=study.parent)
-
-
 def test_predict(study):
-    done = portability(study, "predict", "study.toml", "--json")
+    done = portability(study.parent, "predict", "study.toml", "--json")
     assert (done.returncode, without_progress(done.stderr)) == (0, "")
     content = json.loads(done.stdout)
     assert [c["format"] for c in content["candidates"]] == ["naive-2", "float32"]
@@ -639,7 +633,7 @@ def test_predict(study):
     assert prediction["verdict"] in ("pass", "open")
     assert prediction["population"] == "E"
     assert [(e["source"], e["target"]) for e in prediction["epsilon"]] == [("E", "E")]
-    table = portability(study, "predict", "study.toml")
+    table = portability(study.parent, "predict", "study.toml")
     assert "naive-2" in table.stdout
     assert "only what it does to weights" in table.stdout
     assert not (study.parent / "results").exists()
@@ -647,7 +641,7 @@ def test_predict(study):
 
 def test_predict_without_a_candidate(study):
     study.write_text(STUDY[: STUDY.index("[[candidate]]")])
-    done = portability(study, "predict", "study.toml")
+    done = portability(study.parent, "predict", "study.toml")
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1
     assert "no candidate" in done.stderr
@@ -659,7 +653,7 @@ def test_predict_outside_the_theory(study):
             "naive-2", "double@1ms"
         )
     )
-    done = portability(study, "predict", "study.toml", "--json")
+    done = portability(study.parent, "predict", "study.toml", "--json")
     assert done.returncode == 0
     prediction = json.loads(done.stdout)["candidates"][0]["prediction"]
     assert prediction["verdict"] is None
@@ -670,7 +664,7 @@ def test_recommend(study):
     # weights that are all equal need one value, and then all runs of a realization are equal
     model = study.parent / "model.py"
     model.write_text(MODEL.replace("sigma=0.03", "sigma=0.0"))
-    done = portability(study, "recommend", "study.toml", "--scheme", "moments")
+    done = portability(study.parent, "recommend", "study.toml", "--scheme", "moments")
     assert (done.returncode, without_progress(done.stderr)) == (0, "")
     last = done.stdout.rstrip().splitlines()[-1]
     assert last == "moments: moments-1 is the coarsest format that passes."
@@ -681,7 +675,7 @@ def test_recommend(study):
     runs = set((study.parent / "results/small/runs").iterdir())
     assert len(runs) == 2 * 3
     # a second time everything is there
-    again = portability(study, "recommend", "study.toml", "--scheme", "moments", "--json")
+    again = portability(study.parent, "recommend", "study.toml", "--scheme", "moments", "--json")
     assert json.loads(again.stdout) == content
     assert set((study.parent / "results/small/runs").iterdir()) == runs
 
@@ -741,7 +735,7 @@ def test_finer_formats_that_are_worse_are_named():
     [(["--scheme", "niave"], "did you mean 'naive'"), (["--backend", "nset"], "unknown backend")],
 )
 def test_recommend_with_unknown_names(study, arguments, expected):
-    done = portability(study, "recommend", "study.toml", *arguments)
+    done = portability(study.parent, "recommend", "study.toml", *arguments)
     assert done.returncode == 2
     assert expected in done.stderr
     assert done.stderr.count("\n") == 1

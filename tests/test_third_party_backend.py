@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from command_line import portability
 
 GUIDE = Path(__file__).parents[1] / "docs" / "adding-a-backend.md"
 
@@ -62,29 +63,19 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": str(target)}
 
 
-def portability(
-    environment: dict[str, str], folder: Path, *arguments: str
-) -> subprocess.CompletedProcess[str]:
-    code = "import sys; from pynn_portability.cli import main; sys.argv[0] = 'portability'; main()"
-    return subprocess.run(
-        [sys.executable, "-c", code, *arguments],
-        capture_output=True, text=True, check=False, cwd=folder, env=environment,
-    )  # fmt: skip
-
-
 def test_it_is_listed_with_its_options(installed: dict[str, str], tmp_path: Path) -> None:
-    done = portability(installed, tmp_path, "list", "--json")
+    done = portability(tmp_path, "list", "--json", environment=installed)
     (entry,) = [b for b in json.loads(done.stdout)["backends"] if b["name"] == "direct"]
     assert entry["versions"] == {"direct": "0.1"}
     assert entry["options"]["patience"]["default"] == 1
-    here = portability(dict(os.environ), tmp_path, "list", "--json")
+    here = portability(tmp_path, "list", "--json")
     assert "direct" not in [b["name"] for b in json.loads(here.stdout)["backends"]]
 
 
 def test_a_study_runs_on_it(installed: dict[str, str], tmp_path: Path) -> None:
     (tmp_path / "model.py").write_text(MODEL)
     (tmp_path / "study.toml").write_text(STUDY)
-    done = portability(installed, tmp_path, "run", "study.toml", "--exit-zero")
+    done = portability(tmp_path, "run", "study.toml", "--exit-zero", environment=installed)
     assert done.returncode == 0, done.stderr
     results = json.loads((tmp_path / "results" / "third-party" / "results.json").read_text())
     double, coarse = results["candidates"]
@@ -93,7 +84,7 @@ def test_a_study_runs_on_it(installed: dict[str, str], tmp_path: Path) -> None:
     assert {s["ks_paired"] for s in double["scores"]} == {0.0}
     assert any(s["ks_paired"] for s in coarse["scores"])
     # a second call simulates nothing
-    again = portability(installed, tmp_path, "run", "study.toml", "--exit-zero")
+    again = portability(tmp_path, "run", "study.toml", "--exit-zero", environment=installed)
     assert again.stdout.startswith("nothing simulated")
 
 
@@ -110,7 +101,7 @@ def test_what_it_does_not_declare_is_refused(
 ) -> None:
     (tmp_path / "model.py").write_text(MODEL)
     (tmp_path / "study.toml").write_text(STUDY.replace(*change))
-    done = portability(installed, tmp_path, "run", "study.toml")
+    done = portability(tmp_path, "run", "study.toml", environment=installed)
     assert done.returncode == 2
     assert len(done.stderr.splitlines()) == 1
     assert all(word in done.stderr for word in words), done.stderr
@@ -136,9 +127,9 @@ def test_a_package_that_cannot_be_imported_is_named(tmp_path: Path) -> None:
         "[pynn_portability.backends]\nbroken = nowhere:BACKEND\n"
     )
     environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
-    listed = portability(environment, tmp_path, "list")
+    listed = portability(tmp_path, "list", environment=environment)
     assert listed.returncode == 0
     assert "backend broken: backend 'broken' cannot be loaded from nowhere:BACKEND" in listed.stdout
-    refused = portability(environment, tmp_path, "conformance", "broken")
+    refused = portability(tmp_path, "conformance", "broken", environment=environment)
     assert refused.returncode == 2
     assert "ModuleNotFoundError" in refused.stderr and "Traceback" not in refused.stderr
