@@ -16,7 +16,6 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -103,12 +102,14 @@ class Study:
             "backends": {key: dict(options) for key, options in (backends or {}).items()},
         }
         self._description = study_of(values, Path(base))
+        self._plan: Plan | None = None
 
     @classmethod
     def load(cls, file: Path | str) -> Study:
         """The study of a file."""
         study = cls.__new__(cls)
         study._description = load_study(Path(file))
+        study._plan = None
         return study
 
     @property
@@ -121,24 +122,27 @@ class Study:
         """Where runs and results go unless another folder is given: ``results/<name>``."""
         return Path("results") / self.name
 
-    @cached_property
-    def _plan(self) -> Plan:
-        return planning.plan(self._description)
-
-    def plan(self) -> Plan:
+    def plan(self, *, progress: bool | Listener = False) -> Plan:
         """The network and every run, with memory and time; simulates nothing.
 
-        Raises RequestError when the model cannot be built.
+        The model script runs once for a study, in a process of its own. Raises RequestError when the
+        model cannot be built, or no simulator may run the network.
         """
+        with _listening(progress) as listener:
+            return self._planned(listener)
+
+    def _planned(self, listener: Listener, store: Store | None = None) -> Plan:
+        if self._plan is None:
+            self._plan = planning.plan(self._description, listener, store)
         return self._plan
 
     def problems(self) -> list[str]:
         """Why the study cannot run here, a sentence each."""
         return planning.problems(self.plan())
 
-    def describe(self) -> dict[str, Any]:
+    def describe(self, *, progress: bool | Listener = True) -> dict[str, Any]:
         """Populations, synapses, runs and estimates as plain JSON values."""
-        return planning.describe(self.plan())
+        return planning.describe(self.plan(progress=progress))
 
     def run(
         self,
@@ -156,12 +160,15 @@ class Study:
 
         Raises RequestError for what is wrong or missing; a run that fails is a result.
         """
-        plan, store = self.plan(), Store(Path(folder or self.folder))
-        planning.refuse_problems(plan)
-        planning.refuse_unwritable(store.folder)
-        with store.locked(), _listening(progress) as listener:
-            outcomes = execute(plan, store, listener, jobs, executor)
-            return _judged(plan, outcomes, store, listener, drawings=False)
+        store = Store(Path(folder or self.folder))
+        with _listening(progress) as listener:
+            plan = self._planned(listener)
+            planning.refuse_problems(plan)
+            planning.refuse_unwritable(store.folder)
+            planning.refuse_changing(plan, listener)
+            with store.locked():
+                outcomes = execute(plan, store, listener, jobs, executor)
+                return _judged(plan, outcomes, store, listener, drawings=False)
 
     def judge(
         self,
@@ -172,26 +179,31 @@ class Study:
     ) -> Results:
         """Judge again from stored runs and write all files, simulating nothing.
 
-        With ``drawings``, those of the report are also written as SVG files. Raises RequestError when
-        runs are missing.
+        With ``drawings``, those of the report are also written as SVG files. A model script that is not
+        there any more is not missed. Raises RequestError when runs are missing.
         """
-        plan, store = self.plan(), Store(Path(folder or self.folder))
-        outcomes = stored(plan, store)
-        with store.locked(), _listening(progress) as listener:
-            return _judged(plan, outcomes, store, listener, drawings)
+        store = Store(Path(folder or self.folder))
+        with _listening(progress) as listener:
+            plan = self._planned(listener, store)
+            outcomes = stored(plan, store)
+            with store.locked():
+                return _judged(plan, outcomes, store, listener, drawings)
 
-    def predict(self, *, progress: bool | Listener = True) -> list[dict[str, Any]]:
+    def predict(
+        self, folder: Path | str | None = None, *, progress: bool | Listener = True
+    ) -> list[dict[str, Any]]:
         """What theory expects of every candidate, as ``prediction`` in ``docs/results.md``.
 
-        Backend and format stand beside it. Raises RequestError without a candidate.
+        Backend and format stand beside it. If the model script is not there any more, the network is
+        the one that the runs in ``folder`` were made of. Raises RequestError without a candidate.
         """
-        plan = self.plan()
         if not self._description.candidate:
             raise RequestError(
                 f"{self._description.file}: there is no candidate to predict, add one or let "
                 "`portability recommend` look for a format"
             )
         with _listening(progress) as listener:
+            plan = self._planned(listener, Store(Path(folder or self.folder)))
             listener(Began(SOLVING))
             entries = prediction.of_study(plan)
             listener(Ended(SOLVING))
@@ -218,12 +230,13 @@ class Study:
         if scheme not in allowed:
             raise RequestError(f"unknown scheme {scheme!r}{choices(scheme, allowed)}")
         schemes = recommendation.SCHEMES if scheme == "both" else (scheme,)
-        plan = recommendation.emulated(self._description, backend, schemes)
         store = Store(Path(folder or self.folder))
         planning.refuse_unwritable(store.folder)
-        with store.locked(), _listening(progress) as listener:
-            found = recommendation.recommend(plan, schemes, store, listener, jobs)
-            recommendation.write(found, store.folder)
+        with _listening(progress) as listener:
+            plan = recommendation.emulated(self._description, backend, schemes, listener)
+            with store.locked():
+                found = recommendation.recommend(plan, schemes, store, listener, jobs)
+                recommendation.write(found, store.folder)
         return found
 
     def selftest(
@@ -238,13 +251,15 @@ class Study:
 
         Raises RequestError when reference runs are missing.
         """
-        plan, store = self.plan(), Store(Path(folder or self.folder))
+        store = Store(Path(folder or self.folder))
         planning.refuse_unwritable(store.folder)
-        with store.locked(), _listening(progress) as listener:
-            findings = selftest.spike_faults(plan, store, listener)
-            if simulate:
-                findings += selftest.model_faults(plan, store, listener, jobs)
-            selftest.write(findings, plan, store)
+        with _listening(progress) as listener:
+            plan = self._planned(listener, store)
+            with store.locked():
+                findings = selftest.spike_faults(plan, store, listener)
+                if simulate:
+                    findings += selftest.model_faults(plan, store, listener, jobs)
+                selftest.write(findings, plan, store)
         return findings
 
     def map(
@@ -268,10 +283,11 @@ class Study:
                 files = [deployment.write(sheet, store.folder)]
                 if (store.folder / "results.json").exists():
                     try:
-                        outcomes = stored(self.plan(), store)
+                        plan = self._planned(listener, store)
+                        outcomes = stored(plan, store)
                     except RequestError:
                         return sheet, files
-                    results = _judged(self.plan(), outcomes, store, listener, drawings=False)
+                    results = _judged(plan, outcomes, store, listener, drawings=False)
                     files += [store.folder / "results.json", results.report_file]
         return sheet, files
 

@@ -89,7 +89,9 @@ def _explained() -> Iterator[None]:
 
 
 def _say_error(sentence: str) -> None:
-    print(f"error: {' '.join(sentence.split())}", file=sys.stderr)
+    from pynn_portability.errors import printable
+
+    print(f"error: {printable(' '.join(sentence.split()))}", file=sys.stderr)
 
 
 def _show_version(wanted: bool) -> None:
@@ -126,7 +128,7 @@ def run(
         from pynn_portability.api import Study
 
         results = Study.load(study_file).run(out, jobs=jobs)
-        print(results.summary)
+        terminal.say(results.summary)
         terminal.verdicts(results.content, results.report_file)
         failed = results.exit_code == FAILED
         raise typer.Exit(0 if exit_zero and not failed else results.exit_code)
@@ -186,14 +188,17 @@ def validate(
         wrong = False
         for study_file in study_files:
             try:
-                planned = plan(load_study(study_file))
+                with terminal.Display() as display:
+                    planned = plan(load_study(study_file), display)
                 found = problems(planned)
             except (RequestError, OSError) as error:
                 found = [str(error)]
             for sentence in found:
                 _say_error(sentence)
             if not found:
-                print(f"{study_file}: valid, {len(planned.tasks)} runs")
+                terminal.say(f"{study_file}: valid, {len(planned.tasks)} runs")
+                for note in planned.notes:
+                    terminal.say(f"{study_file}: note: {note}")
             wrong = wrong or bool(found)
         raise typer.Exit(2 if wrong else 0)
 
@@ -202,10 +207,9 @@ def validate(
 def describe(study_file: StudyFile, as_json: Json = False) -> None:
     """Show populations, projections, runs and estimates of a study, without running it."""
     with _explained():
-        from pynn_portability.run import plan
-        from pynn_portability.run.study import load_study
+        from pynn_portability.api import Study
 
-        description = plan.describe(plan.plan(load_study(study_file)))
+        description = Study.load(study_file).describe()
         if as_json:
             _print_json(description)
         else:
@@ -213,13 +217,13 @@ def describe(study_file: StudyFile, as_json: Json = False) -> None:
 
 
 @app.command()
-def predict(study_file: StudyFile, as_json: Json = False) -> None:
+def predict(study_file: StudyFile, out: Out = None, as_json: Json = False) -> None:
     """Predict from theory, without simulating, which candidates should pass."""
     with _explained():
         from pynn_portability.api import Study
 
         study = Study.load(study_file)
-        predictions = study.predict()
+        predictions = study.predict(out)
         if as_json:
             _print_json({"study": study.name, "candidates": predictions})
         else:
@@ -284,7 +288,7 @@ def map_network(
         else:
             terminal.sheet(sheet)
             for file in files:
-                print(f"sheet: {file}")
+                terminal.say(f"sheet: {file}")
 
 
 @app.command()

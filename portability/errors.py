@@ -1,4 +1,6 @@
-"""The exceptions that users are meant to read."""
+"""The exceptions that users are meant to read, and text that is safe to show them."""
+
+import unicodedata
 
 
 class RequestError(ValueError):
@@ -11,3 +13,20 @@ class RequestError(ValueError):
 
 class UnsupportedError(RequestError, AttributeError):
     """The script uses something of PyNN that the harness cannot carry over."""
+
+
+_JOINERS = "\u200c\u200d"
+
+
+def printable(text: str, keep: str = "") -> str:
+    """Text without characters that steer a terminal or turn the order of others around.
+
+    Control, format (bidirectional ones among them) and surrogate characters become escapes, such as
+    ``\\x1b``, but for those in ``keep`` and the joiners that some scripts are written with.
+    """
+    return "".join(
+        c
+        if c in keep + _JOINERS or unicodedata.category(c) not in ("Cc", "Cf", "Cs", "Zl", "Zp")
+        else c.encode("unicode_escape", "surrogatepass").decode("ascii")
+        for c in text
+    )

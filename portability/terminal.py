@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pynn_portability.errors import printable
 from pynn_portability.run.events import Advanced, Began, Ended, Event
 
 if TYPE_CHECKING:
@@ -72,9 +73,11 @@ class Display:
     def _draw(self, event: Event) -> None:
         match event:
             case Began(work, total):
-                self._lines[work] = self._progress.add_task(work, total=total, phase="starting")
+                self._lines[work] = self._progress.add_task(
+                    printable(work), total=total, phase="starting"
+                )
             case Advanced(work, done, phase) if work in self._lines:
-                self._progress.update(self._lines[work], completed=done, phase=phase)
+                self._progress.update(self._lines[work], completed=done, phase=printable(phase))
             case Ended(work) if work in self._lines:
                 self._progress.remove_task(self._lines.pop(work))
 
@@ -87,7 +90,12 @@ class Display:
         if time.monotonic() - self._said >= SECONDS_BETWEEN_LINES:
             self._said = time.monotonic()
             said = (f"{work}: {phase}" if phase else work for work, phase in self._phases.items())
-            print("; ".join(said), file=sys.stderr)
+            print(printable("; ".join(said)), file=sys.stderr)
+
+
+def say(sentence: str) -> None:
+    """Print a sentence, in which names from models and files cannot steer the terminal."""
+    print(printable(sentence, keep="\n"))
 
 
 def verdicts(results: StudyResults, report: Path) -> None:
@@ -97,7 +105,10 @@ def verdicts(results: StudyResults, report: Path) -> None:
         for entry in (results.reference, *results.candidates)
     ]
     table(("backend", "format", "verdict", "reason"), rows)
-    print(f"report: {report}")
+    for sentence in results.notes:
+        say(f"note: {sentence}")
+    warnings = f" (with {_count(len(results.warnings), 'warning')})" if results.warnings else ""
+    say(f"report: {report}{warnings}")
 
 
 EXPECTATIONS = {
@@ -125,7 +136,7 @@ def predictions(predicted: Sequence[Mapping[str, Any]]) -> None:
             for entry in (candidate["prediction"],)
         ],
     )
-    print(
+    say(
         "ratio: distance of firing rates from the reference over that between realizations; "
         "correlations and intervals are not predicted"
     )
@@ -153,7 +164,7 @@ def recommendations(recommendations: Sequence[Any]) -> None:
         ],
     )
     for recommendation in recommendations:
-        print(recommendation.answer)
+        say(recommendation.answer)
 
 
 def _decimal(number: float | None) -> str:
@@ -224,7 +235,7 @@ def _network(d: Mapping[str, Any]) -> None:
 def description(d: Mapping[str, Any]) -> None:
     """What a study would run, by `pynn_portability.run.plan.describe`."""
     _network(d)
-    print(f"{d['neurons']:,} neurons, {d['synapses']:,} synapses\n")
+    say(f"{d['neurons']:,} neurons, {d['synapses']:,} synapses\n")
     table(
         ("backend", "format", "role", "runs", "threads", "memory", "build", "simulate"),
         [
@@ -242,22 +253,24 @@ def description(d: Mapping[str, Any]) -> None:
         ],
     )
     total = d["total"]
-    print(
+    say(
         f"{total['runs']} runs in all, about {total['seconds'] / 60:.1f} min on {total['cores']} cores "
         "(estimates per run, within a factor of two)"
     )
+    for note in d["notes"]:
+        say(f"note: {note}")
     for problem in d["problems"]:
-        print(f"cannot run here: {problem}")
+        say(f"cannot run here: {problem}")
 
 
 def sheet(sheet: Mapping[str, Any]) -> None:
     """A deployment sheet."""
     machine = sheet["machine"]
-    print(
+    say(
         f"dry run on sPyNNaker {sheet['software']['sPyNNaker']}: seed {sheet['seed']}, "
         f"{sheet['timestep']:g} ms steps, {sheet['synapses']:,} synapses"
     )
-    print(
+    say(
         f"{_count(machine['boards'], 'board')}, {_count(machine['chips'], 'chip')}, "
         f"{_count(machine['cores'], 'core')}, "
         f"{machine['sdram_total'] / 2**20:,.1f} MiB of SDRAM, "
@@ -278,8 +291,8 @@ def sheet(sheet: Mapping[str, Any]) -> None:
     )
     _sheet_tables(sheet)
     for finding in sheet["findings"]:
-        print(f"{finding['severity']}: {finding['where']}: {finding['what']}")
-        print(f"    {finding['advice']}")
+        say(f"{finding['severity']}: {finding['where']}: {finding['what']}")
+        say(f"    {finding['advice']}")
 
 
 def _sheet_tables(sheet: Mapping[str, Any]) -> None:
@@ -361,13 +374,13 @@ def conformance(result: Mapping[str, Any]) -> None:
                 "none" if value is None else f"{value:.4g}"
                 for value in (p["measured"][name], p["expected"][name])
             )
-            print(f"differs: {p['name']}, {name}: {measured} instead of {expected} ({p['unit']})")
+            say(f"differs: {p['name']}, {name}: {measured} instead of {expected} ({p['unit']})")
     for p in result["probes"]:
         if p["reason"]:
-            print(f"not supported: {p['name']}: {p['reason']}")
+            say(f"not supported: {p['name']}: {p['reason']}")
     for p in result["probes"]:
         if p["note"]:
-            print(f"note: {p['name']}: {p['note']}")
+            say(f"note: {p['name']}: {p['note']}")
     outcomes = [p["outcome"] for p in result["probes"]]
     counts = ", ".join(
         f"{outcomes.count(outcome)} {word}"
@@ -377,7 +390,7 @@ def conformance(result: Mapping[str, Any]) -> None:
             ("not supported", "not supported"),
         )
     )
-    print(
+    say(
         f"{result['backend']} with format {result['format']} at {result['timestep']:g} ms: {counts}"
     )
 
@@ -389,15 +402,15 @@ def _count(number: int, noun: str) -> str:
 def inventory(names: Mapping[str, Any]) -> None:
     """What a study file can name."""
     for model in names["models"]:
-        print(f"model {model['name']}")
+        say(f"model {model['name']}")
         for name, default in model["parameters"].items():
-            print(f"    {name} = {json.dumps(default)}")
+            say(f"    {name} = {json.dumps(default)}")
     for backend in names["backends"]:
         versions = ", ".join(f"{k} {v}" for k, v in backend["versions"].items())
-        print(f"backend {backend['name']}: {backend['problem'] or versions}")
+        say(f"backend {backend['name']}: {backend['problem'] or versions}")
         for name, option in backend["options"].items():
-            print(f"    {name} = {json.dumps(option['default'])}  ({option['meaning']})")
-    print(f"formats {', '.join(names['formats'])}\n")
+            say(f"    {name} = {json.dumps(option['default'])}  ({option['meaning']})")
+    say(f"formats {', '.join(names['formats'])}\n")
     table(("machine", ""), list(names["machines"].items()))
 
 
@@ -412,6 +425,6 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     for name in header:
         table.add_column(name, overflow="fold")
     for row in rows:
-        table.add_row(*(Text(cell) for cell in row))
+        table.add_row(*(Text(printable(cell)) for cell in row))
     # in a pipe nothing is folded, so that lines stay lines
     Console(width=None if sys.stdout.isatty() else 1000).print(table)

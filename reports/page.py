@@ -176,6 +176,7 @@ class _Page:
             "theory": sections.theory(reference.baseline, results.candidates),
             "deployment": results.deployment,
             "warnings": results.warnings,
+            "notes": results.notes,
             "resolution": _resolution(reference),
             "unnoticed": _unnoticed(results.selftest),
             "adequacy": _adequacy(labels, reference, [reference, *results.candidates]),

@@ -24,6 +24,7 @@ from pynn_portability.results.files import SCHEMAS, json_schema, schema_text
 from pynn_portability.results.schema import StudyResults
 from pynn_portability.run.events import Advanced, Began, Ended, Event
 from pynn_portability.run.executor import ALL_RUNS
+from pynn_portability.run.guest import CAPTURING
 from pynn_portability.run.local import LocalExecutor
 from pynn_portability.run.outcome import Job, Outcome
 from pynn_portability.run.store import Store
@@ -147,7 +148,7 @@ def test_ensembles_hold_the_statistics_of_the_spikes(results: pp.Results) -> Non
 
 def test_files_are_those_of_the_command_line(results: pp.Results, folder: Path) -> None:
     names = {p.name for p in (folder / "out").iterdir()}
-    assert names == {".lock", "runs", "results.json", "junit.xml", "report.html"}
+    assert names == {".lock", "networks", "runs", "results.json", "junit.xml", "report.html"}
     text = (folder / "out" / "results.json").read_text(encoding="utf-8")
     assert StudyResults.read(folder / "out" / "results.json") == results.content
     assert results.content.to_json() == text
@@ -176,7 +177,8 @@ def test_real_files_follow_the_published_schemas(results: pp.Results, folder: Pa
 
 def test_events_tell_of_every_run(results: pp.Results, events: list[Event]) -> None:
     begun = [e.work for e in events if isinstance(e, Began)]
-    assert begun[0] == ALL_RUNS
+    assert begun[0] == CAPTURING
+    assert ALL_RUNS in begun
     assert {"emulator double seed 1", "emulator float32 seed 3", "judging"} <= set(begun)
     assert sorted(begun) == sorted(e.work for e in events if isinstance(e, Ended))
     overall = [e.done for e in events if isinstance(e, Advanced) and e.work == ALL_RUNS]
@@ -230,7 +232,6 @@ def test_a_study_of_a_file(tmp_path: Path) -> None:
         ({"seeds": [1, 1]}, "seeds: seed 1 appears more than once"),
         ({"candidates": [("nets", "double")]}, "unknown backend 'nets', did you mean 'nest'"),
         ({"candidates": [("nest", "naive")]}, "unknown number format 'naive'"),
-        ({"parameters": {"sizes": 3}}, "no such parameter, did you mean 'size'"),
         (
             {"backends": {"emulator": {"threads": 0}}},
             "backends.emulator.threads: must be at least 1",
@@ -241,6 +242,14 @@ def test_what_is_wrong_is_one_sentence(change: dict[str, Any], words: str) -> No
     with pytest.raises(pp.RequestError, match=words) as caught:
         pp.Study("wrong", build, **{**VALUES, **change})
     assert "\n" not in str(caught.value)
+
+
+def test_unknown_parameters_are_refused_when_the_script_has_run() -> None:
+    study = pp.Study("wrong", build, **{**VALUES, "parameters": {"sizes": 3}})
+    with pytest.raises(
+        pp.RequestError, match=r"model\.sizes: .*no such parameter, did you mean 'size'"
+    ):
+        study.plan()
 
 
 def test_a_function_that_no_run_could_find_is_refused() -> None:

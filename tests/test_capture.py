@@ -75,6 +75,27 @@ def test_spike_sources():
     assert poisson.parameters["start"] == 3.0
 
 
+@pytest.mark.parametrize("size", [1, 2])
+def test_spike_times_of_one_cell_are_as_those_of_two(size):
+    """PyNN evaluates a list that holds a single sequence to the numbers in it."""
+    from pyNN.parameters import Sequence  # noqa: PLC0415
+
+    def build(sim, times):
+        sim.Population(size, sim.SpikeSourceArray(spike_times=times), label="S").record("spikes")
+
+    def times(value):
+        (source,) = captured(build, times=value).populations
+        return [t.tolist() for t in source.spike_times]
+
+    for each in ([1.0, 2.0, 3.0], []):
+        assert times([Sequence(each)] * size) == [each] * size
+        assert times([each] * size) == [each] * size
+        assert times(each) == [each] * size
+        assert times(Sequence(each)) == [each] * size
+    assert times([np.float32(2.5)]) == [[2.5]] * size
+    assert "for 3 cells" in fails(build, times=[[1.0]] * 3)
+
+
 @pytest.mark.parametrize(
     ("make", "expected"),
     [
@@ -218,19 +239,77 @@ def test_wrong_requests():
     )
     assert "no such parameter" in with_populations(lambda sim, a, b: a.set(tau=1.0))
     assert "shape (3,)" in with_populations(lambda sim, a, b: a.set(tau_m=[1.0, 2.0, 3.0]))
-    assert "finite" in with_populations(lambda sim, a, b: a.set(tau_m=float("nan")))
+    assert "size 1000" in fails(lambda sim: sim.Population(10**30, sim.IF_curr_exp()))
+    assert "size 4.0" in fails(lambda sim: sim.Population(4.0, sim.IF_curr_exp()))
+    assert "size True" in fails(lambda sim: sim.Population(True, sim.IF_curr_exp()))
+    assert "label" in fails(lambda sim: sim.Population(1, sim.IF_curr_exp(), label=3))
+    assert "a number" in with_populations(lambda sim, a, b: a.initialize(v=10**400))
+    assert "a number" in with_populations(lambda sim, a, b: a.initialize(v="-65"))
     assert "only 9" in project(
         lambda sim: sim.FixedNumberPreConnector(10, allow_self_connections=False)
     )
     assert "0 to 9" in project(lambda sim: sim.FromListConnector([(0, 10, 1.0, 1.0)]))
-    assert "negative or zero" in fails(
-        lambda sim: sim.Projection(
-            *[two_populations(sim)[0]] * 2,
-            sim.AllToAllConnector(),
-            sim.StaticSynapse(weight=0.1),
-            receptor_type="inhibitory",
-        )
-    )
+
+
+CONNECTORS = {
+    "FixedProbabilityConnector(-0.1)": "a probability from 0 to 1",
+    "FixedProbabilityConnector(1.5)": "a probability from 0 to 1",
+    "FixedProbabilityConnector(float('nan'))": "a probability from 0 to 1",
+    "FixedProbabilityConnector(0.1, allow_self_connections='no')": "a probability",
+    "FixedNumberPreConnector(-2)": "a whole number of sources",
+    "FixedNumberPostConnector(-2)": "a whole number of targets",
+    "FixedNumberPreConnector(2.5)": "a whole number of sources",
+    "FixedTotalNumberConnector(-1)": "a whole number of synapses",
+    "FixedTotalNumberConnector(10**30)": "a whole number of synapses",
+    "FixedTotalNumberConnector('many')": "a whole number of synapses",
+    "AllToAllConnector(allow_self_connections=3)": "allow_self_connections",
+    "FromListConnector([(0, 0), (1, 1, 0.5, 1.0)])": "a list of (source, target)",
+    "FromListConnector(3)": "a list of (source, target)",
+}
+
+
+@pytest.mark.parametrize("call", CONNECTORS)
+def test_connectors_say_what_they_take(call):
+    """PyNN asserts without words; the sentence has the call and what is allowed."""
+
+    def build(sim):
+        a, _ = two_populations(sim)
+        sim.Projection(a, a, eval(f"sim.{call}", {"sim": sim}), sim.StaticSynapse(weight=0.1))
+
+    message = fails(build)
+    assert call.split("(")[0] in message
+    assert CONNECTORS[call] in message
+    assert "no message" not in message
+
+
+def test_errors_without_words_show_the_statement(tmp_path: Path):
+    (tmp_path / "model.py").write_text("def build(sim, n=-1):\n    assert n > 0\n")
+    assert "line 2: AssertionError: assert n > 0" in fails(load_model("model.py:build", tmp_path))
+
+
+def test_numpy_types_are_numbers():
+    """A network of NumPy scalars is that of Python's numbers."""
+
+    def build(sim, whole=int, real=float):
+        a = sim.Population(whole(4), sim.IF_curr_exp(tau_m=real(12.5)), label="A")
+        a.initialize(v=real(-60.0))
+        a.record("spikes")
+        synapse = sim.StaticSynapse(weight=real(0.5), delay=real(1.5))
+        sim.Projection(a, a, sim.FixedProbabilityConnector(real(0.25)), synapse)
+        sim.Projection(a, a, sim.FixedNumberPreConnector(whole(2)), synapse)
+
+    expected = captured(build).fingerprint()
+    for whole in (np.int64, np.uint8):
+        assert captured(build, whole=whole, real=np.float64).fingerprint() == expected
+    assert captured(build, whole=np.int16, real=np.float32).fingerprint() == expected
+
+
+def test_lists_without_synapses():
+    def build(sim):
+        a, b = two_populations(sim)
+        sim.Projection(a, b, sim.FromListConnector([]), sim.StaticSynapse(weight=0.1))
+
+    assert Realization(captured(build), 1, 0.1).n_synapses == 0
 
 
 def test_script_errors_name_file_and_line(tmp_path: Path):

@@ -12,19 +12,19 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
+import disturbed_backend
 import psutil
 import pytest
 from progress_lines import without_progress
 
 from pynn_portability import backends, cli
 from pynn_portability.run import plan
-from pynn_portability.run.environment import available_cores
 from pynn_portability.run.process import ask
 from pynn_portability.run.store import Store
 from pynn_portability.spikes.data import PopulationSpikes, SpikeData
@@ -33,22 +33,10 @@ from pynn_portability.spikes.sonata import read_sonata
 SIMULATORS = [name for name in backends.names() if backends.load(name).available() is None]
 # the emulator needs no installation, so there always is one
 BACKEND = SIMULATORS[0]
-OPTIONS: dict[str, dict[str, Any]] = {
-    "nest": {"threads": available_cores()},
-    "brian2": {"codegen": "numpy"},
-    "emulator": {"threads": available_cores()},
-}
+MODEL = r"""
+import os
 
-MODEL = r'''
-import atexit, os, sys, time
-
-HERE = os.path.dirname(__file__)
-
-def build(sim, n=12, weight=0.5, disturb=""):
-    # a test may have imported the worker's module in this process
-    in_worker = "pynn_portability.run.worker" in sys.modules and "pytest" not in sys.modules
-    if in_worker and disturb:
-        globals()[disturb]()
+def build(sim, n=12, weight=0.5, changing=False):
     exc = sim.Population(n, sim.IF_curr_exp(i_offset=0.9), label="E")
     inh = sim.Population(6, sim.IF_curr_exp(), label="I")
     noise = sim.Population(n, sim.SpikeSourcePoisson(rate=1500.0), label="noise")
@@ -58,40 +46,10 @@ def build(sim, n=12, weight=0.5, disturb=""):
     sim.Projection(inh, exc, sim.FixedTotalNumberConnector(24),
                    sim.StaticSynapse(weight=-weight, delay=0.5), receptor_type="inhibitory")
     exc.record("spikes")
-    if not (in_worker and disturb == "change"):
-        inh.record("spikes")
-
-def first(name):
-    """Whether no other process has asked before."""
-    try:
-        os.close(os.open(os.path.join(HERE, name), os.O_CREAT | os.O_EXCL))
-        return True
-    except FileExistsError:
-        return False
-
-def note(what):
-    with open(os.path.join(HERE, "times"), "a") as file:
-        file.write(what)
-
-def change():
-    pass
-
-def sleep():
-    note(f"{os.getpid()}\n")
-    time.sleep(600)
-
-def fail():
-    """The first process fails, the second crashes, all others do what they should."""
-    note("+")
-    if first("failed"):
-        note("-")
-        print("said to nobody but the log")
-        raise RuntimeError("the chip is on fire")
-    if first("crashed"):
-        note("-")
-        os.kill(os.getpid(), 9)
-    atexit.register(note, "-")
-'''
+    inh.record("spikes")
+    if changing:
+        inh.set(i_offset=0.001 * os.getpid())
+"""
 
 STUDY = f"""\
 [study]
@@ -199,7 +157,7 @@ def test_run_writes_results_and_nothing_else(
     folder, process = finished
     out = folder / "results" / "tiny"
     assert {p.name for p in out.iterdir()} == {
-        ".lock", "runs", "results.json", "junit.xml", "report.html",
+        ".lock", "networks", "runs", "results.json", "junit.xml", "report.html",
     }  # fmt: skip
     assert len(list(out.glob("runs/*/spikes.h5"))) == len(list(out.glob("runs/*"))) == 6
     # in a pipe, progress is a line now and then
@@ -483,17 +441,28 @@ def test_runs_of_another_length_are_refused(
 # --- Failing runs and interruptions ---
 
 
-def test_failed_runs_are_results(folder: Path, command: Command) -> None:
-    options = "".join(f"{k} = {json.dumps(v)}\n" for k, v in OPTIONS[BACKEND].items())
-    write_study(
-        folder,
-        *without_candidate("[1, 2, 3]"),
-        ("duration = 40.0", "duration = 4.0"),  # threads that spin are slow on a busy machine
-        ("[simulation]", f'disturb = "fail"\n[backends.{BACKEND}]\n{options}[simulation]'),
-    )
-    # with all cores in one run, or one job, there is never more than one run at a time
-    limit = [] if "threads" in OPTIONS[BACKEND] else ["--jobs", "1"]
-    ended = command("run", "study.toml", "--exit-zero", *limit)
+@pytest.fixture
+def disturbed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
+    """Writes a study whose runs are disturbed."""
+
+    def write(disturbance: str, *changes: tuple[str, str]) -> None:
+        options = f'[backends.disturbed]\ndisturb = "{disturbance}"\n'
+        write_study(
+            folder,
+            *changes,
+            (f'backend = "{BACKEND}"', 'backend = "disturbed"'),
+            ("[simulation]", f"{options}[simulation]"),
+        )
+
+    with disturbed_backend.installed(folder, monkeypatch):
+        yield write
+
+
+def test_failed_runs_are_results(
+    folder: Path, command: Command, disturbed: Callable[..., None]
+) -> None:
+    disturbed("fail", *without_candidate("[1, 2, 3]"))
+    ended = command("run", "study.toml", "--exit-zero", "--jobs", "1")
     assert ended.code == 4
     assert "Traceback" not in ended.out + ended.err
     assert "said to nobody" not in ended.out + ended.err
@@ -525,19 +494,17 @@ def test_failed_runs_are_results(folder: Path, command: Command) -> None:
 
 
 def test_a_model_must_build_the_same_network_every_time(folder: Path, command: Command) -> None:
-    write_study(
-        folder, *without_candidate("[1]"), ("[simulation]", 'disturb = "change"\n[simulation]')
-    )
-    assert command("run", "study.toml").code == 4
-    (run,) = json.loads((folder / "results/tiny/results.json").read_text())["reference"]["runs"]
-    assert "another network" in run["error"]
+    write_study(folder, ("[simulation]", "changing = true\n[simulation]"))
+    before = everything(folder)
+    assert_refused(command("run", "study.toml"), "model.build", "another network", "unseeded")
+    assert everything(folder) == before
 
 
 @pytest.mark.parametrize("how", ["SIGINT", "SIGKILL"])
-def test_interruption_ends_the_simulations(folder: Path, how: str) -> None:
-    write_study(
-        folder, *without_candidate("[1]"), ("[simulation]", 'disturb = "sleep"\n[simulation]')
-    )
+def test_interruption_ends_the_simulations(
+    folder: Path, how: str, disturbed: Callable[..., None]
+) -> None:
+    disturbed("sleep", *without_candidate("[1]"))
     process = subprocess.Popen(
         [*CONSOLE_SCRIPT, "run", "study.toml"],
         stdout=subprocess.PIPE,

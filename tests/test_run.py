@@ -9,12 +9,14 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from progress_lines import without_progress
 
 import pynn_portability
 from pynn_portability import terminal
 from pynn_portability.backends import Estimate
+from pynn_portability.model.network import Network
 from pynn_portability.run import environment as environment_module
 from pynn_portability.run import executor as executor_module
 from pynn_portability.run import local
@@ -41,6 +43,40 @@ def work(specification, report):
         os._exit(7)
     if how == "raise":
         raise OSError("disk full")
+    if how == "leave":
+        sys.exit(0)
+    if how == "nonsense":
+        os.write(specification["pipe"], b"\\xff\\x00 no report\\n")
+        time.sleep(100)
+    if how == "no table":
+        os.write(specification["pipe"], b"[1, 2]\\n")
+        time.sleep(100)
+    if how == "without end":
+        while True:
+            os.write(specification["pipe"], b"9" * 2**16)
+    if how == "deep":
+        os.write(specification["pipe"], b"[" * 10**6 + b"\\n")
+        time.sleep(100)
+    if how == "closed pipe":
+        os.close(specification["pipe"])
+        time.sleep(100)
+    if how == "hang":
+        report({"phase": "thinking"})
+        time.sleep(100)
+    if how == "print":
+        for i in range(300):
+            print("x" * 10**6)
+        print("the last line", flush=True)
+        os._exit(3)
+    if how == "without scratch":
+        import shutil
+        shutil.rmtree(os.getcwd())
+        raise OSError("my folder is gone")
+    if how == "child":
+        import subprocess
+        child = subprocess.Popen(["sleep", "1000"])
+        report({"phase": f"child {child.pid}"})
+        raise OSError("left alone")
     report({"phase": "simulating", "fraction": 0.5})
     if how == "deaf":
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -69,9 +105,10 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
         yield made
 
 
-def job(how: str, seed: int = 1, memory: float = 0.0) -> Job:
+def job(how: str, seed: int = 1, memory: float = 0.0, seconds: float = 90.0) -> Job:
     run = Run("candidate", "emulator", "double", seed)
-    return Job(Task(run, 1, Estimate(memory, 0.0, 0.0), {}), f"{how}-{seed}", {"how": how})
+    task = Task(run, Network((), ()), 1, Estimate(memory, 0.0, 0.0), {})
+    return Job(task, f"{how}-{seed}", {"how": how}, seconds)
 
 
 @pytest.mark.parametrize(
@@ -81,6 +118,13 @@ def job(how: str, seed: int = 1, memory: float = 0.0) -> Job:
         ("exit", "exit code 7: out of luck"),
         ("raise", "OSError: disk full"),
         ("nothing", "exit code 0"),
+        ("leave", "SystemExit: 0"),
+        ("nonsense", "no report"),
+        ("no table", "no report"),
+        ("without end", "no report"),
+        ("deep", "no report"),
+        ("closed pipe", "SIGKILL"),
+        ("print", "exit code 3: the last line"),
     ],
 )
 def test_a_run_that_fails_is_an_outcome_with_a_log(store: Store, how: str, words: str) -> None:
@@ -90,6 +134,51 @@ def test_a_run_that_fails_is_an_outcome_with_a_log(store: Store, how: str, words
     assert outcome.error is not None and words in outcome.error
     assert outcome.log is not None and outcome.log.exists()
     assert list(store.runs.iterdir()) == []
+
+
+def test_a_log_keeps_the_beginning_and_the_end(store: Store) -> None:
+    with LocalExecutor(store, ignore) as executor:
+        outcome = executor.submit(job("print")).result()
+    assert outcome.log is not None
+    text = outcome.log.read_text()
+    assert 2 * 2**20 < len(text) < 2.1 * 2**20
+    assert text.endswith("the last line\n")
+    left_out = 300 * (10**6 + 1) + len("the last line\n") - 2 * 2**20
+    assert f"... ({left_out} bytes are left out)" in text
+
+
+def test_a_run_has_a_time_limit(store: Store) -> None:
+    with LocalExecutor(store, ignore, 2) as executor:
+        slow, quick = (executor.submit(job(how, 1, 0.0, 4.0)) for how in ("hang", "raise"))
+        assert "OSError" in str(quick.result().error)
+        error = str(slow.result().error)
+    assert "ended after 4 s, thinking" in error
+    assert "simulation.timeout" in error
+
+
+def test_a_run_whose_folder_is_removed_is_an_outcome(store: Store) -> None:
+    with LocalExecutor(store, ignore) as executor:
+        outcome = executor.submit(job("without scratch")).result()
+    assert (outcome.error, outcome.log) == ("OSError: my folder is gone", None)
+
+
+def test_what_a_run_has_started_ends_with_it(store: Store) -> None:
+    children: list[int] = []
+
+    def listener(event: Event) -> None:
+        if isinstance(event, Advanced) and event.phase.startswith("child "):
+            children.append(int(event.phase.split()[1]))
+
+    with LocalExecutor(store, listener) as executor:
+        assert "left alone" in str(executor.submit(job("child")).result().error)
+    assert len(set(children)) == 1
+    deadline = time.monotonic() + 60
+    # nobody may be left to collect it, so that it stays as a zombie
+    while psutil.pid_exists(children[0]) and (
+        psutil.Process(children[0]).status() != psutil.STATUS_ZOMBIE
+    ):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
 
 
 def test_a_run_that_cannot_be_started_is_an_outcome(store: Store) -> None:

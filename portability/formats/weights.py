@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from pynn_portability.model.network import Distribution, Network, PoissonDrive, Projection
 from pynn_portability.realize.distributions import quantile
 from pynn_portability.realize.realization import Realization, to_steps
+from pynn_portability.realize.streams import LARGEST_UNIFORM, SMALLEST_UNIFORM
 
 FloatArray = NDArray[np.float64]
 Represent = Callable[[FloatArray], FloatArray]
@@ -82,7 +83,7 @@ class HeldWeights(ABC):
         weight = self.item.weight
         if isinstance(weight, Distribution):
             # holding never decreases, so the extremes of all draws are enough
-            weight = quantile(weight, np.array([2.0**-54, 1 - 2.0**-53]))
+            weight = quantile(weight, np.array([SMALLEST_UNIFORM, LARGEST_UNIFORM]))
         held = self(np.atleast_1d(np.asarray(weight, np.float64)))
         return float(np.abs(held).max(initial=0.0))
 

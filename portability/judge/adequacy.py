@@ -126,7 +126,13 @@ def population_warnings(sizes: Mapping[str, int], reference: Ensemble) -> list[s
         for label in sizes
         if not any(sample[label]["rate"].any() for sample in reference.runs.values())
     ]
-    if silent:
+    if silent and len(silent) == len(sizes):
+        sentences.append(
+            "The reference is silent: not a single spike in any population and run, so that a candidate "
+            "passes by being silent as well, which says nothing about a port. Does the network get any "
+            "input?"
+        )
+    elif silent:
         sentences.append(
             f"Not a single spike in {', '.join(silent)} in any run of the reference: there are no "
             "intervals and no correlations to compare, and a candidate deviates there as soon as it "

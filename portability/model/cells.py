@@ -28,6 +28,8 @@ class CellType:
     - ``source``: where spikes come from that no input causes: ``"given"`` beforehand as spike times, or
       ``"poisson"``, drawn at a rate. None for neurons.
     - ``on_grid``: parameters (ms) that become whole time steps.
+    - ``positive``, ``not_negative``: parameters that are physical only above zero, or from zero on.
+    - ``ascending``: pairs of parameters of which the first must be below the second.
     """
 
     name: str
@@ -39,6 +41,9 @@ class CellType:
     conductance_based: bool = False
     source: Literal["given", "poisson"] | None = None
     on_grid: tuple[str, ...] = ()
+    positive: tuple[str, ...] = ()
+    not_negative: tuple[str, ...] = ()
+    ascending: tuple[tuple[str, str], ...] = ()
 
     @property
     def weight_unit(self) -> str:
@@ -62,6 +67,10 @@ def _integrate_and_fire(
         synaptic_kernel=kernel,
         conductance_based=conductance_based,
         on_grid=("tau_refrac",),
+        positive=("cm", "tau_m", "tau_syn_E", "tau_syn_I"),
+        not_negative=("tau_refrac",),
+        # a cell that is reset to its threshold would spike for ever
+        ascending=(("v_reset", "v_thresh"),),
     )
 
 
@@ -73,7 +82,11 @@ CELL_TYPES: Mapping[str, CellType] = MappingProxyType(
             _integrate_and_fire("IF_curr_alpha", "alpha", conductance_based=False),
             _integrate_and_fire("IF_cond_exp", "exponential", conductance_based=True),
             _integrate_and_fire("IF_cond_alpha", "alpha", conductance_based=True),
-            CellType("SpikeSourcePoisson", source="poisson"),
+            CellType(
+                "SpikeSourcePoisson",
+                source="poisson",
+                not_negative=("rate", "start", "duration"),
+            ),
             CellType("SpikeSourceArray", source="given"),
         )
     }

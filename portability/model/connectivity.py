@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from pynn_portability.errors import RequestError, UnsupportedError
 
 FloatArray = NDArray[np.float64]
+MAX_SYNAPSES = 2**62  # numbers of synapses are 64-bit integers
 Pairs = tuple[NDArray[np.int32], NDArray[np.int32]]
 """Sources and targets, shape ``(n,)`` each."""
 
@@ -112,6 +113,8 @@ class ConnectionRule(ABC):
 
     connector: ClassVar[str]
     """PyNN's class."""
+    allowed: ClassVar[str]
+    """What its constructor takes, as the end of a sentence."""
     listed: ClassVar[bool] = False
     """Whether every pair is given by the model, so that nothing is drawn."""
 
@@ -150,6 +153,7 @@ class AllToAll(ConnectionRule):
 
     self_connections: bool = True
     connector = "AllToAllConnector"
+    allowed = "allow_self_connections as True or False"
 
     @classmethod
     def from_pynn(cls, connector: Any, ends: Ends, where: str) -> AllToAll:
@@ -171,6 +175,7 @@ class OneToOne(ConnectionRule):
     """Cell i to cell i, as far as the smaller population reaches."""
 
     connector = "OneToOneConnector"
+    allowed = "no argument"
 
     @classmethod
     def from_pynn(cls, connector: Any, ends: Ends, where: str) -> OneToOne:
@@ -194,16 +199,16 @@ class FixedProbability(ConnectionRule):
     probability: float
     self_connections: bool = True
     connector = "FixedProbabilityConnector"
+    allowed = "a probability from 0 to 1"
 
     @classmethod
     def from_pynn(cls, connector: Any, ends: Ends, where: str) -> FixedProbability:
         self_connections = _self_connections(connector, where)
-        if connector.p_connect > 1:
+        if not 0 <= connector.p_connect <= 1:
             raise RequestError(
-                f"{cls.connector}({connector.p_connect}) of {where}: allowed are probabilities from 0 "
-                "to 1"
+                f"{cls.connector}({connector.p_connect}) of {where}: allowed is {cls.allowed}"
             )
-        return cls(connector.p_connect, self_connections)
+        return cls(float(connector.p_connect), self_connections)
 
     def to_pynn(self, sim: Any) -> Any:
         return sim.FixedProbabilityConnector(
@@ -232,6 +237,7 @@ class FixedTotalNumber(ConnectionRule):
     with_replacement: bool = True
     self_connections: bool = True
     connector = "FixedTotalNumberConnector"
+    allowed = "a whole number of synapses, zero or more"
 
     @classmethod
     def from_pynn(cls, connector: Any, ends: Ends, where: str) -> FixedTotalNumber:
@@ -274,6 +280,7 @@ class FixedNumberPre(ConnectionRule):
     with_replacement: bool = False
     self_connections: bool = True
     connector = "FixedNumberPreConnector"
+    allowed = "a whole number of sources, zero or more"
 
     @classmethod
     def from_pynn(cls, connector: Any, ends: Ends, where: str) -> FixedNumberPre:
@@ -312,6 +319,7 @@ class FixedNumberPost(ConnectionRule):
     with_replacement: bool = False
     self_connections: bool = True
     connector = "FixedNumberPostConnector"
+    allowed = "a whole number of targets, zero or more"
 
     @classmethod
     def from_pynn(cls, connector: Any, ends: Ends, where: str) -> FixedNumberPost:
@@ -349,12 +357,12 @@ class FromList(ConnectionRule):
     source: NDArray[np.int64]
     target: NDArray[np.int64]
     connector = "FromListConnector"
+    allowed = "a list of (source, target) or (source, target, weight, delay), all numbers"
     listed = True
 
     @classmethod
     def from_pynn(cls, connector: Any, ends: Ends, where: str) -> FromList:
-        table = _table(connector)
-        pairs = table[:, :2] if len(table) else np.empty((0, 2))
+        pairs = _table(connector)[:, :2]
         for column, size, end in zip(
             pairs.T, (ends.n_sources, ends.n_targets), ("source", "target"), strict=True
         ):
@@ -426,6 +434,8 @@ def listed_columns(connector: Any, where: str) -> dict[str, FloatArray]:
 
 def _table(connector: Any) -> FloatArray:
     """The list of a connector, a row per synapse."""
+    if not len(connector.conn_list):
+        return np.empty((0, 2))
     return np.asarray(connector.conn_list, dtype=np.float64).reshape(len(connector.conn_list), -1)
 
 
@@ -442,10 +452,16 @@ def _self_connections(connector: Any, where: str) -> bool:
 def _number(connector: Any, where: str) -> tuple[int, bool, bool]:
     """Number of synapses of a connector, whether it draws with replacement, and self-connections."""
     self_connections = _self_connections(connector, where)
-    if not isinstance(connector.n, int | np.integer):
+    name = type(connector).__name__
+    if not isinstance(connector.n, int | np.integer) or isinstance(connector.n, bool):
         raise UnsupportedError(
-            f"{type(connector).__name__}(n={connector.n!r}) of {where} is not supported; supported is a "
-            "whole number"
+            f"{name}(n={connector.n!r}) of {where} is not supported; supported is "
+            f"{RULES[name].allowed}"
+        )
+    if not 0 <= connector.n <= MAX_SYNAPSES:
+        raise RequestError(
+            f"{name}({connector.n:g}) of {where}: allowed is {RULES[name].allowed}, and at most "
+            f"{MAX_SYNAPSES}"
         )
     return int(connector.n), bool(connector.with_replacement), self_connections
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pyNN.connectors
+import pyNN.parameters
 import pyNN.random
 import pyNN.standardmodels.cells
 import pyNN.standardmodels.synapses
@@ -32,6 +33,14 @@ from pynn_portability.model.network import (
 )
 
 DISTRIBUTIONS = tuple(sorted(pyNN.random.available_distributions))
+
+MAX_CELLS = 2**31 - 1
+"""Largest population: cells are numbered in 32 bits."""
+
+_SYNTAX = {
+    "RandomDistribution": "the name of a distribution and its parameters, as in "
+    'RandomDistribution("normal", mu=0.0, sigma=1.0)'
+} | {name: rule.allowed for name, rule in RULES.items()}
 
 Build = Callable[..., Any]
 
@@ -75,7 +84,7 @@ class _Population:
                 )
             if name == "spike_times":
                 cells = pyNN.standardmodels.cells.SpikeSourceArray(spike_times=value)
-                self.spike_times = _spike_times(cells, self.size)
+                self.spike_times = _spike_times(cells, self.size, repr(self.label))
             else:
                 self.parameters[name] = _value(value, (self.size,), f"{self.label!r}: {name}")
 
@@ -123,7 +132,6 @@ class Recorder:
     """The ``sim`` that a model script is called with: the supported part of the PyNN API."""
 
     NumpyRNG = pyNN.random.NumpyRNG
-    RandomDistribution = pyNN.random.RandomDistribution
 
     def __init__(self, timestep: float) -> None:
         self._timestep = timestep
@@ -132,7 +140,8 @@ class Recorder:
         for name in CELL_TYPES:
             setattr(self, name, getattr(pyNN.standardmodels.cells, name))
         for name in RULES:
-            setattr(self, name, getattr(pyNN.connectors, name))
+            setattr(self, name, _explained(getattr(pyNN.connectors, name)))
+        self.RandomDistribution = _explained(pyNN.random.RandomDistribution)
 
         class StaticSynapse(pyNN.standardmodels.synapses.StaticSynapse):
             def _get_minimum_delay(self) -> float:
@@ -188,9 +197,13 @@ class Recorder:
             raise RequestError(
                 f"two populations are labelled {label!r}; results are told apart by label"
             )
-        if not isinstance(size, int | np.integer) or size < 1:
+        if not isinstance(label, str):
+            raise RequestError(f"the label of a population is {label!r}; allowed is a string")
+        whole = isinstance(size, int | np.integer) and not isinstance(size, bool)
+        if not whole or not 1 <= size <= MAX_CELLS:
             raise RequestError(
-                f"population {label!r} has size {size!r}; allowed is a whole number of at least 1"
+                f"population {label!r} has size {_shown(size)}; allowed is a whole number from 1 to "
+                f"{MAX_CELLS}"
             )
         if structure is not None:
             raise UnsupportedError(
@@ -204,7 +217,7 @@ class Recorder:
                 f"cell type {type(cells).__name__} of population {label!r} is not supported; supported "
                 f"are {', '.join(CELL_TYPES)}"
             )
-        spike_times = _spike_times(cells, int(size)) if cell.source == "given" else ()
+        spike_times = _spike_times(cells, int(size), repr(label)) if cell.source == "given" else ()
         parameters = {
             name: _value(array, (int(size),), f"{label!r}: {name}")
             for name, array in cells.parameter_space.items()
@@ -258,7 +271,6 @@ class Recorder:
             for name in ("weight", "delay")
         }
         receptor = _receptor(receptor_type, values["weight"], label)
-        _check_sign(receptor, values["weight"], post.cell, label)
         self._projections.append(
             Projection(
                 label, pre.label, post.label, receptor, rule, values["weight"], values["delay"]
@@ -292,6 +304,35 @@ class Recorder:
 # --- Values ---
 
 
+def _explained(pynn_class: Any) -> type:
+    """A class of PyNN whose constructor says what is allowed where PyNN only asserts it."""
+    name = pynn_class.__name__
+
+    def constructor(self: Any, *args: Any, **kwargs: Any) -> None:
+        # PyNN does not take NumPy's whole numbers for whole numbers
+        args = tuple(a.item() if isinstance(a, np.generic) else a for a in args)
+        kwargs = {k: v.item() if isinstance(v, np.generic) else v for k, v in kwargs.items()}
+        try:
+            pynn_class.__init__(self, *args, **kwargs)
+        except Exception as error:
+            given = [_shown(a) for a in args] + [f"{k}={_shown(v)}" for k, v in kwargs.items()]
+            reason = f" ({error})" if str(error) else ""
+            raise RequestError(
+                f"{name}({', '.join(given)}){reason}: allowed is {_SYNTAX[name]}"
+            ) from error
+
+    return type(name, (pynn_class,), {"__init__": constructor, "__doc__": pynn_class.__doc__})
+
+
+def _shown(value: Any) -> str:
+    """A value of a script as Python writes it, shortened."""
+    try:
+        text = repr(value)
+    except Exception:  # a whole number of many thousand digits, or an object of the script's
+        text = f"a {type(value).__name__}"
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
 def _value(value: Any, shape: tuple[int, ...], where: str) -> Value:
     """A parameter as PyNN accepts it: a number, one number per cell or pair, or a distribution."""
     if hasattr(value, "base_value"):
@@ -304,15 +345,19 @@ def _value(value: Any, shape: tuple[int, ...], where: str) -> Value:
                 f"{where}: RandomDistribution({value.name!r}) is not supported; supported are "
                 f"{', '.join(DISTRIBUTIONS)}"
             )
-        return Distribution(value.name, {k: float(v) for k, v in value.parameters.items()})
+        return Distribution(
+            value.name, {k: _number(v, f"{where}: {k}") for k, v in value.parameters.items()}
+        )
     try:
-        array = np.asarray(value, dtype=np.float64)
-    except (TypeError, ValueError):
+        array = np.asarray(value)
+        # text and whole numbers beyond 64 bits have other kinds
+        if array.dtype.kind not in "biuf":
+            raise TypeError
+        array = array.astype(np.float64)
+    except (TypeError, ValueError, OverflowError):
         raise UnsupportedError(
-            f"{where} is {value!r}; supported are a number, an array and a RandomDistribution"
+            f"{where} is {_shown(value)}; supported are a number, an array and a RandomDistribution"
         ) from None
-    if not np.all(np.isfinite(array)):
-        raise RequestError(f"{where} contains {value!r}; allowed are finite numbers")
     if array.ndim == 0:
         return float(array)
     if array.shape != shape:
@@ -320,11 +365,32 @@ def _value(value: Any, shape: tuple[int, ...], where: str) -> Value:
     return array
 
 
-def _spike_times(cells: Any, size: int) -> tuple[NDArray[np.float64], ...]:
-    space = cells.parameter_space
-    space.shape = (size,)
-    sequences = space["spike_times"].evaluate(simplify=False)
-    return tuple(np.asarray(s.value, dtype=np.float64) for s in sequences)
+def _number(value: Any, where: str) -> float:
+    """A parameter of a distribution."""
+    number = _value(value, (), where)
+    if not isinstance(number, float):
+        raise UnsupportedError(f"{where} is {_shown(value)}; supported is a number")
+    return number
+
+
+def _spike_times(cells: Any, size: int, where: str) -> tuple[NDArray[np.float64], ...]:
+    """Spike times (ms) of every cell, from one sequence for all or one each."""
+    value = cells.parameter_space["spike_times"].base_value
+    if isinstance(value, np.ndarray):
+        if value.shape != (size,):
+            raise RequestError(
+                f"{where}: spike_times are given for {len(value)} cells, allowed is one sequence for all "
+                f"or one for each of {size}"
+            )
+        sequences = list(value)
+    elif callable(value) and not isinstance(value, pyNN.parameters.Sequence):
+        sequences = list(value(np.arange(size)))
+    else:
+        sequences = [value] * size
+    times = tuple(np.array(getattr(s, "value", s), dtype=np.float64).reshape(-1) for s in sequences)
+    if len(times) != size:
+        raise RequestError(f"{where}: spike_times are those of {len(times)} cells, not of {size}")
+    return times
 
 
 def _receptor(receptor_type: str | None, weight: Value, label: str) -> Receptor:
@@ -351,14 +417,3 @@ def _bounds(weight: Value) -> tuple[float, float]:
         if array.size
         else (0, 0)
     )
-
-
-def _check_sign(receptor: Receptor, weight: Value, cell: CellType, label: str) -> None:
-    low, high = _bounds(weight)
-    negative = cell.sign(receptor) < 0
-    if (high > 0) if negative else (low < 0):
-        rule = "negative or zero" if negative else "positive or zero"
-        raise RequestError(
-            f"weights of the {receptor} projection {label!r} onto {cell.name} must be {rule} "
-            f"(PyNN's sign convention), but reach {high if negative else low:g}"
-        )

@@ -9,7 +9,7 @@ import pkgutil
 import sys
 import traceback
 import types
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ import pynn_portability.models
 from pynn_portability.errors import RequestError
 from pynn_portability.model.network import Network
 from pynn_portability.model.recorder import Recorder
+from pynn_portability.tables import choices
 
 Build = Callable[..., Any]
 
@@ -38,8 +39,9 @@ def load_model(reference: str, base: Path) -> Build:
                 'and a script of your own is named "path/to/script.py:function"'
             )
         return importlib.import_module(f"pynn_portability.models.{reference}").build
-    path_text, function = reference.rsplit(":", 1)
-    path = (base / path_text).resolve()
+    function = reference.rsplit(":", 1)[1]
+    path = script_of(reference, base)
+    assert path is not None
     if not path.is_file():
         raise RequestError(f"model script {path} does not exist")
     loader = _Uncached(path.stem, str(path))
@@ -48,7 +50,9 @@ def load_model(reference: str, base: Path) -> Build:
     sys.path.insert(0, str(path.parent))  # so that the script can import its neighbours
     try:
         loader.exec_module(module)
-    except Exception as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # such as SystemExit: a script does not end the program
         raise RequestError(_where(error, path)) from error
     finally:
         sys.path.remove(str(path.parent))
@@ -65,6 +69,11 @@ class _Uncached(importlib.machinery.SourceFileLoader):
         return self.source_to_code(self.get_data(self.path), self.path)
 
 
+def script_of(reference: str, base: Path) -> Path | None:
+    """The file that a reference to a script names; None for a shipped model."""
+    return (base / reference.rsplit(":", 1)[0]).resolve() if ":" in reference else None
+
+
 def model_parameters(build: Build) -> dict[str, Any]:
     """Parameters of a build function besides ``sim``, with their defaults.
 
@@ -74,6 +83,17 @@ def model_parameters(build: Build) -> dict[str, Any]:
     parameters = list(inspect.signature(build).parameters.values())[1:]
     variadic = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
     return {p.name: p.default for p in parameters if p.kind not in variadic and p.name != "rng"}
+
+
+def check_arguments(build: Build, given: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """What is wrong with arguments of a build function besides ``sim``: the study's key and a sentence."""
+    known = model_parameters(build)
+    for name in given:
+        if name not in known:
+            yield f"model.{name}", f"{build.__name__} has no such parameter{choices(name, known)}"
+    for name, default in known.items():
+        if default is inspect.Parameter.empty and name not in given:
+            yield f"model.{name}", f"is missing, {build.__name__} has no default for it"
 
 
 def capture(build: Build, parameters: Mapping[str, Any], timestep: float) -> Network:
@@ -86,7 +106,9 @@ def capture(build: Build, parameters: Mapping[str, Any], timestep: float) -> Net
         build(recorder, **parameters)
     except RequestError as error:
         raise RequestError(f"{error}{_line(error, build)}") from error
-    except Exception as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
         path = Path(inspect.getsourcefile(build) or "the model script")
         raise RequestError(_where(error, path)) from error
     return recorder.network()
@@ -97,8 +119,16 @@ def _where(error: BaseException, path: Path) -> str:
     if isinstance(error, SyntaxError):
         lines = [error.lineno]
     line = f", line {lines[-1]}" if lines else ""
-    reason = str(error.msg if isinstance(error, SyntaxError) else error) or "no message"
+    reason = str(error.msg if isinstance(error, SyntaxError) else error) or _statement(error)
+    if isinstance(error, SystemExit):
+        reason += ", a model script must not end the program"
     return f"{path}{line}: {type(error).__name__}: {reason}"
+
+
+def _statement(error: BaseException) -> str:
+    """The statement that raised an error without words, such as an assertion."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return (frames[-1].line if frames else None) or "no message"
 
 
 def _line(error: BaseException, build: Build) -> str:

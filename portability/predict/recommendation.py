@@ -16,7 +16,7 @@ from pynn_portability.files import replacing
 from pynn_portability.judge.ensemble import Ensemble, Excerpt, Recording
 from pynn_portability.judge.verdict import Baseline, baseline_distances, judge
 from pynn_portability.predict import prediction
-from pynn_portability.run.events import Advanced, Began, Ended, Listener
+from pynn_portability.run.events import Advanced, Began, Ended, Listener, ignore
 from pynn_portability.run.executor import execute
 from pynn_portability.run.plan import Plan, refuse_problems
 from pynn_portability.run.plan import plan as plan_study
@@ -94,7 +94,9 @@ def _verdict(trial: Trial) -> str:
     return text
 
 
-def emulated(study: Study, backend: str, schemes: Sequence[str]) -> Plan:
+def emulated(
+    study: Study, backend: str, schemes: Sequence[str], listener: Listener = ignore
+) -> Plan:
     """The study with a double-precision reference and every format of the ``schemes`` on ``backend``.
 
     Raises ``RequestError`` when the backend cannot run it here.
@@ -106,7 +108,8 @@ def emulated(study: Study, backend: str, schemes: Sequence[str]) -> Plan:
                 "reference": Reference(backend=backend, format="double"),
                 "candidate": [Candidate(backend=backend, format=formats)],
             }
-        )
+        ),
+        listener,
     )
     refuse_problems(plan)
     return plan

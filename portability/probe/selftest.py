@@ -92,7 +92,7 @@ def model_faults(
             ],
         }
     )
-    emulated = plan_study(study)
+    emulated = plan_study(study, listener, store)
     refuse_problems(emulated)
 
     def simulated(label: str, tasks: Sequence[Task]) -> Ensemble:
@@ -170,7 +170,7 @@ def _with_fault(task: Task, plan: Plan, name: str, size: float) -> Task:
         "fault": [name, size],
         "options": {**task.request["options"], **MODEL_FAULTS[name].options},
     }
-    return replace(task, request=request)
+    return replace(task, network=network, request=request)
 
 
 def _ensemble(label: str, outcomes: Sequence[Outcome], store: Store, warmup: float) -> Ensemble:

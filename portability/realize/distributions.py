@@ -45,6 +45,35 @@ def quantile(distribution: Distribution, u: FloatArray) -> FloatArray:
     raise RequestError(f"random distribution {distribution.name!r} is unknown")
 
 
+def malformed(distribution: Distribution) -> str | None:
+    """Why nothing can be drawn from a distribution with these parameters, or None.
+
+    The words follow the distribution in a sentence: "normal(mu=0, sigma=-1) ...".
+    """
+    p = distribution.parameters
+    unbounded = {"low", "high"} if distribution.name.startswith("normal_clipped") else set()
+    for name, value in p.items():
+        if np.isnan(value) or (np.isinf(value) and name not in unbounded):
+            return f"has {name} = {value:g}, which must be a finite number"
+    if p.get("high", np.inf) < p.get("low", -np.inf):
+        return f"has low = {p['low']:g} above high = {p['high']:g}"
+    for name in _NOT_NEGATIVE & p.keys():
+        if p[name] < 0:
+            return f"has {name} = {p[name]:g}, which must not be negative"
+    for name in _POSITIVE & p.keys():
+        if p[name] <= 0:
+            return f"has {name} = {p[name]:g}, which must be positive"
+    if distribution.name == "binomial" and (p["p"] > 1 or p["n"] != np.floor(p["n"])):
+        return f"has n = {p['n']:g} and p = {p['p']:g}, which must be whole and at most 1"
+    if distribution.name == "uniform_int" and p["high"] - p["low"] < 1:
+        return f"has no whole number from {p['low']:g} to below {p['high']:g}"
+    return None
+
+
+_NOT_NEGATIVE = {"sigma", "lambda_", "kappa", "n", "p"}
+_POSITIVE = {"beta", "k", "theta"}
+
+
 def _truncated_normal(
     u: FloatArray, mu: float, sigma: float, low: float, high: float
 ) -> FloatArray:

@@ -7,7 +7,8 @@ are quantiles of one uniform number each, so a truncated distribution needs no r
 
 Time becomes integer steps here, once, before any simulator sees it: the nearest step, halves up, at
 least one (so a delay of 0.15 ms is two steps of 0.1 ms, as in NEST). A machine may have another rule
-for delays.
+for delays. A refractory time of exactly 0 stays 0. What this changes, `pynn_portability.realize.validity`
+puts into words.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import copy
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +30,7 @@ from pynn_portability.realize.streams import Levels, Stream, fill_levels
 
 FloatArray = NDArray[np.float64]
 CHUNK_SIZE = 2**17
+MAX_STEPS = 2**31 - 1  # steps are 32-bit integers inside simulators
 
 
 @dataclass(frozen=True)
@@ -78,10 +81,20 @@ class DriveArrays:
 
 
 def to_steps(milliseconds: FloatArray, timestep: float) -> NDArray[np.int32]:
-    """Times on the grid: nearest step, halves up, at least one."""
+    """Times on the grid: nearest step, halves up, at least one.
+
+    Raises OverflowError for times that are not finite or more steps than `MAX_STEPS`.
+    """
+    steps = _nearest_steps(milliseconds, timestep)
+    if not (steps <= MAX_STEPS).all():
+        raise OverflowError(f"{np.max(milliseconds):g} ms are too many steps of {timestep:g} ms")
+    return steps.astype(np.int32)
+
+
+def _nearest_steps(milliseconds: FloatArray, timestep: float) -> FloatArray:
     # 0.15 / 0.1 is 1.4999999999999998 in binary; the margin lets decimal halves count as halves
-    steps = np.floor(np.asarray(milliseconds) / timestep + (0.5 + 1e-9))
-    return np.maximum(steps, 1).astype(np.int32)
+    steps = np.floor(np.asarray(milliseconds, np.float64) / timestep + (0.5 + 1e-9))
+    return np.maximum(steps, 1)
 
 
 class Realization:
@@ -116,39 +129,55 @@ class Realization:
     def parameters(self, population: str) -> dict[str, FloatArray]:
         """Cell parameters by PyNN name, shape ``(size,)``; those that become steps are on the grid."""
         description = self.network.population(population)
-        arrays = {
-            name: self._values(value, description.size, "parameter", population, name)
-            for name, value in description.parameters.items()
-        }
+        arrays = {name: self.parameter(population, name) for name in description.parameters}
         for name in description.cell.on_grid:
-            arrays[name] = to_steps(arrays[name], self.timestep).astype(np.float64) * self.timestep
+            steps = np.where(arrays[name] == 0, 0, to_steps(arrays[name], self.timestep))
+            arrays[name] = steps * self.timestep
         return arrays
+
+    def parameter(self, population: str, name: str) -> FloatArray:
+        """One cell parameter as it was drawn, not yet on the grid, shape ``(size,)``."""
+        description = self.network.population(population)
+        value = description.parameters[name]
+        return self._values(value, description.size, "parameter", population, name)
 
     def initial_values(self, population: str) -> dict[str, FloatArray]:
         """Initial values by PyNN state variable, each of shape ``(size,)``."""
+        names = self.network.population(population).initial_values
+        return {name: self.initial_value(population, name) for name in names}
+
+    def initial_value(self, population: str, name: str) -> FloatArray:
+        """Initial values of one state variable, shape ``(size,)``."""
         description = self.network.population(population)
-        return {
-            name: self._values(value, description.size, "initial value", population, name)
-            for name, value in description.initial_values.items()
-        }
+        value = description.initial_values[name]
+        return self._values(value, description.size, "initial value", population, name)
 
     def spike_steps(self, population: str) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Spikes of a ``SpikeSourceArray``: neurons and steps, sorted by step, then by neuron."""
+        """Spikes of a ``SpikeSourceArray``: neurons and steps, sorted by step, then by neuron.
+
+        Those later than any run can last (`MAX_STEPS`) are left out.
+        """
         times = self.network.population(population).spike_times
         neurons = np.repeat(np.arange(len(times)), [len(t) for t in times])
-        steps = to_steps(np.concatenate([np.empty(0), *times]), self.timestep).astype(np.int64)
+        all_steps = _nearest_steps(np.concatenate([np.empty(0), *times]), self.timestep)
+        reached = all_steps <= MAX_STEPS
+        neurons, steps = neurons[reached], all_steps[reached].astype(np.int64)
         order = np.lexsort((neurons, steps))
         return neurons[order], steps[order]
 
     def drive(self, label: str) -> DriveArrays:
         """Rates, weights and delays of one Poisson drive."""
+        return DriveArrays(
+            self.drive_value(label, "rate"),
+            self.drive_value(label, "weight"),
+            self._delay_steps(self.drive_value(label, "delay")),
+        )
+
+    def drive_value(self, label: str, name: str) -> FloatArray:
+        """The ``rate`` (Hz), ``weight`` (nA or uS) or ``delay`` (ms) of one drive, by target neuron."""
         drive = self.network.drive(label)
         size = self.network.population(drive.target).size
-        return DriveArrays(
-            self._values(drive.rate, size, "drive", label, "rate"),
-            self._values(drive.weight, size, "drive", label, "weight"),
-            self._delay_steps(self._values(drive.delay, size, "drive", label, "delay")),
-        )
+        return self._values(getattr(drive, name), size, "drive", label, name)
 
     def _values(self, value: Value, size: int, *names: str) -> FloatArray:
         if isinstance(value, Distribution):
@@ -233,25 +262,27 @@ class Realization:
 
     def delay_range(self, projection: str) -> tuple[int, int]:
         """Shortest and longest delay (steps) of a projection with at least one synapse."""
-        steps = self._delay_steps(
-            self._range(projection, self.network.projection(projection).delay, 1)
-        )
+        steps = self._delay_steps(self.extremes(projection, "delay"))
         return int(steps.min()), int(steps.max())
 
     def weight_range(self, projection: str) -> tuple[float, float]:
         """Smallest and largest weight (nA or uS) of a projection with at least one synapse."""
-        weights = self._range(projection, self.network.projection(projection).weight, 0)
+        weights = self.extremes(projection, "weight")
         return float(weights.min()), float(weights.max())
 
-    def _range(self, projection: str, value: Value, which: int) -> FloatArray:
-        """Values among which are the extremes; ``which`` of the two uniform numbers draws them."""
+    def extremes(self, projection: str, name: Literal["weight", "delay"]) -> FloatArray:
+        """Weights (nA or uS) or delays (ms) of a projection among which are the extremes.
+
+        The projection has at least one synapse.
+        """
+        value = getattr(self.network.projection(projection), name)
         if not isinstance(value, Distribution):
             return np.asarray(value, dtype=np.float64)
         if projection not in self._extremes:
             stream = Stream.named(self.seed, "synapse", projection)
             self._extremes[projection] = stream.extremes(self.synapse_count(projection))
-        # a quantile grows with its argument
-        return quantile(value, self._extremes[projection][which])
+        # a quantile grows with its argument; the first of two uniform numbers draws the weight
+        return quantile(value, self._extremes[projection][0 if name == "weight" else 1])
 
     @cached_property
     def _wirings(self) -> dict[str, Wiring]:

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 FloatArray = NDArray[np.float64]
 GUIDE_BITS = 12
 WORDS_AT_ONCE = 1024  # fit into the L1 cache
+SMALLEST_UNIFORM = 2.0**-54
 LARGEST_UNIFORM = 1 - 2.0**-53
 
 

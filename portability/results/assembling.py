@@ -82,6 +82,7 @@ def assemble(
         ],
         "selftest": selftest.read(plan, store),
         "warnings": judged.warnings(),
+        "notes": list(plan.notes),
         "rule": {
             "familywise_error": verdict.FAMILYWISE_ERROR,
             "margin": verdict.MARGIN,

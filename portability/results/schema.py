@@ -255,6 +255,10 @@ class StudyResults(Part):
     candidates: list[CandidateEntry]
     selftest: list[PlantedFault] = Field(default=[], description="of this study as it is")
     warnings: list[str] = Field(default=[], description="on the data, a sentence each")
+    notes: list[str] = Field(
+        default=[],
+        description="what of the network was moved, rounded, left out or taken from elsewhere",
+    )
     rule: Rule
     deployment: dict[str, Any] | None = Field(
         default=None, description="the content of deployment.json, see docs/spinnaker.md"

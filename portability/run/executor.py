@@ -8,23 +8,26 @@ truth: a run has succeeded when it is there.
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future, as_completed
 from contextlib import AbstractContextManager
-from pathlib import Path
 from typing import Any, Protocol
 
 from pynn_portability.errors import RequestError
+from pynn_portability.run import networks
 from pynn_portability.run.environment import environment
 from pynn_portability.run.events import Advanced, Began, Ended, Event, Listener
 from pynn_portability.run.local import LocalExecutor
 from pynn_portability.run.outcome import Job, Outcome
-from pynn_portability.run.plan import Plan
+from pynn_portability.run.plan import Plan, Task
 from pynn_portability.run.record import Environment
 from pynn_portability.run.store import Store, run_key
 from pynn_portability.run.study import Run
 
 ALL_RUNS = "all runs"
+
+TIME_LIMIT_FACTOR, TIME_LIMIT_SECONDS = 20.0, 600.0
+"""The time limit of a run is so many times its estimate, and so many seconds."""
 
 
 class Executor(AbstractContextManager["Executor"], Protocol):
@@ -84,7 +87,8 @@ def execute(
         if record := store.find(key):
             outcomes[task.run] = Outcome(task.run, key, record, reused=True)
         else:
-            pending.append(Job(task, key, _specification(plan, store, task.request, key, software)))
+            specification = _specification(plan, store, task, key, software)
+            pending.append(Job(task, key, specification, _time_limit(plan, task)))
     progress = _Overall(len(pending), listener)
     with executor or LocalExecutor(store, progress, jobs) as chosen:
         for future in as_completed([chosen.submit(job) for job in pending]):
@@ -132,22 +136,28 @@ class _Overall:
         self._listener(Advanced(ALL_RUNS, done, f"{self._done} of {self._total} done"))
 
 
+def _time_limit(plan: Plan, task: Task) -> float:
+    """Seconds after which a run has failed: the study's, otherwise far more than is expected."""
+    expected = task.estimate.build_seconds + task.estimate.simulate_seconds
+    return plan.study.simulation.timeout or TIME_LIMIT_FACTOR * expected + TIME_LIMIT_SECONDS
+
+
 def _specification(
-    plan: Plan, store: Store, request: Mapping[str, Any], key: str, software: Environment
+    plan: Plan, store: Store, task: Task, key: str, software: Environment
 ) -> dict[str, Any]:
     """All that a worker needs to know, as plain JSON values."""
     model = plan.study.model
     return {
         "store": str(store.folder.resolve()),
         "key": key,
-        "request": dict(request),
+        "request": dict(task.request),
+        "network": str(networks.keep(task.network, store.folder.resolve())),
         "environment": software.model_dump(),
         "model": {
             "build": model.build,
             "base": str(plan.study.base.resolve()),
             "parameters": model.parameters,
         },
-        "directory": str(Path.cwd()),  # in which the model was captured
     }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import threading
+import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -103,18 +104,36 @@ class LocalExecutor:
             self._running[job] = process
             if self._closed:  # meanwhile
                 process.terminate()
-        error, phase = "", "starting"
         try:
-            while (reports := process.reports()) is not None:
+            error = self._follow(job, process)
+        except BaseException:
+            process.end()
+            raise
+        if error is None:
+            error = process.last_words(process.wait())
+        else:
+            process.end()
+        return error, process.log
+
+    def _follow(self, job: Job, process: Process) -> str | None:
+        """Tell what a run reports until it ends; what went wrong in its own words, if it says."""
+        error, phase = None, "starting"
+        deadline = time.monotonic() + job.seconds
+        try:
+            while (reports := process.reports(max(0.0, deadline - time.monotonic()))) is not None:
                 for report in reports:
                     phase, error = report.get("phase", phase), report.get("error", error)
-                    self._tell(Advanced(job.name, report.get("fraction"), phase))
-        except BaseException:
-            process.terminate()
-            process.wait()
-            raise
-        returncode = process.wait()
-        return error or process.last_words(returncode), process.log
+                    self._tell(Advanced(job.name, report.get("fraction"), str(phase)))
+                    if error is not None:
+                        return str(error)
+        except TimeoutError:
+            return (
+                f"the run was ended after {job.seconds:g} s, {phase}; simulation.timeout in the study "
+                "file allows more"
+            )
+        except (ValueError, RecursionError):
+            return "what the run reported is no report"
+        return None
 
     def _wait_for_room(self, job: Job) -> None:
         with self._changed:

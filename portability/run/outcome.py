@@ -14,11 +14,15 @@ from pynn_portability.run.study import Run
 
 @dataclass(frozen=True, eq=False)
 class Job:
-    """A run to be made: ``specification`` has, as plain JSON values, all that a worker needs."""
+    """A run to be made: ``specification`` has, as plain JSON values, all that a worker needs.
+
+    After so many ``seconds`` it has failed.
+    """
 
     task: Task
     key: str
     specification: Mapping[str, Any]
+    seconds: float
 
     @property
     def name(self) -> str:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,20 +13,30 @@ import psutil
 from pynn_portability import backends
 from pynn_portability.errors import RequestError
 from pynn_portability.model.network import Network, PoissonDrive, Projection
-from pynn_portability.model.scripts import capture
+from pynn_portability.model.scripts import script_of
 from pynn_portability.realize.realization import Realization
+from pynn_portability.realize.validity import adjustments, violations
+from pynn_portability.run import networks as stored_networks
 from pynn_portability.run.environment import available_cores
+from pynn_portability.run.events import Listener, ignore
+from pynn_portability.run.guest import captured
+from pynn_portability.run.store import Store
 from pynn_portability.run.study import Run, Study
+
+BYTES_PER_CELL, BYTES_PER_SYNAPSE = 100, 2
+"""Less than the most economical simulator takes."""
 
 
 @dataclass(frozen=True)
 class Task:
     """A run with everything that is known about it before it starts.
 
-    ``request`` holds, as plain JSON values, what determines its spikes apart from the software.
+    ``request`` holds, as plain JSON values, what determines its spikes apart from the software and the
+    ``network``, of which it has the fingerprint.
     """
 
     run: Run
+    network: Network
     threads: int
     estimate: backends.Estimate
     request: Mapping[str, Any]
@@ -39,12 +47,14 @@ class Plan:
     """A study, the network that its model builds, and the runs it takes.
 
     ``networks`` has the network by time step (ms), as formats may have one of their own and a model
-    may ask for it; ``network`` is that of the study's.
+    may ask for it; ``network`` is that of the study's. ``notes`` say what was moved, rounded, left out or
+    taken from elsewhere, a sentence each.
     """
 
     study: Study
     networks: Mapping[float, Network]
     tasks: tuple[Task, ...]
+    notes: tuple[str, ...] = ()
 
     @property
     def network(self) -> Network:
@@ -55,16 +65,20 @@ class Plan:
         return backends.load(backend).skipped(self.study.options(backend))
 
 
-def plan(study: Study) -> Plan:
+def plan(study: Study, listener: Listener = ignore, store: Store | None = None) -> Plan:
     """Capture the network and work out every run.
 
-    Raises ``RequestError`` when the model cannot be built.
+    If the model script is not there any more, the network is the one that the runs of ``store`` were made
+    of. Raises ``RequestError`` when the model cannot be built, or no simulator may run it.
     """
     combinations = study.combinations()
-    timesteps = {study.timestep(text) for _, _, text in combinations}
-    networks = {}
-    for timestep in {study.simulation.timestep} | timesteps:
-        networks[timestep] = capture_model(study, timestep)
+    of_formats = {study.timestep(text) for _, _, text in combinations}
+    timesteps = sorted({study.simulation.timestep} | of_formats)
+    networks, notes = _networks(study, timesteps, listener, store)
+    for timestep, network in networks.items():
+        refuse_invalid(study, network, timestep)
+        told = adjustments(network, timestep, study.simulation.steps(timestep))
+        notes += [sentence for sentence in told if sentence not in notes]
     fingerprints = {timestep: network.fingerprint() for timestep, network in networks.items()}
     options = {name: study.options(name) for name in study.backend_names()}
     some = networks[study.simulation.timestep]
@@ -91,21 +105,59 @@ def plan(study: Study) -> Plan:
     for run in study.runs():
         combination = (run.backend, run.format)
         request = requests[combination] | {"seed": run.seed}
-        tasks.append(Task(run, threads[run.backend], estimates[combination], request))
-    return Plan(study, networks, tuple(tasks))
+        network = networks[study.timestep(run.format)]
+        tasks.append(Task(run, network, threads[run.backend], estimates[combination], request))
+    return Plan(study, networks, tuple(tasks), tuple(notes))
 
 
-def capture_model(study: Study, timestep: float) -> Network:
-    """The network that a study's model builds on a grid of ``timestep`` ms.
+def _networks(
+    study: Study, timesteps: list[float], listener: Listener, store: Store | None
+) -> tuple[dict[float, Network], list[str]]:
+    """The networks by time step, and what has to be said about where they come from."""
+    script = script_of(study.model.build, study.base)
+    if store and script and not script.is_file():
+        networks = stored_networks.of_model(study, timesteps, store)
+        if networks:
+            return networks, [
+                f"the model script {script.name} is not there; the network is the one that the runs "
+                "were made of"
+            ]
+    return captured(study, timesteps, listener), []
 
-    Raises ``RequestError`` when the model cannot be built.
-    """
-    try:
-        # what a script prints is not the command's output
-        with contextlib.redirect_stdout(sys.stderr):
-            return capture(study.build, study.model.parameters, timestep)
-    except RequestError as error:
-        raise RequestError(f"{study.file}: model.build: {error}") from error
+
+def refuse_invalid(study: Study, network: Network, timestep: float) -> None:
+    """Raise ``RequestError`` for a network that no simulator may run on a grid of ``timestep`` ms."""
+    found = _too_large(network) or violations(network, study.simulation.seeds, timestep)
+    if found:
+        more = f" (and {len(found) - 1} more of this kind)" if found[1:] else ""
+        raise RequestError(f"{study.file}: model.build: {found[0]}{more}")
+
+
+def refuse_changing(plan: Plan, listener: Listener = ignore) -> None:
+    """Raise ``RequestError`` when the model script builds another network the second time."""
+    study = plan.study
+    if script_of(study.model.build, study.base) is None:
+        return
+    again = captured(study, plan.networks, listener, quiet=True)
+    if any(again[t].fingerprint() != plan.networks[t].fingerprint() for t in again):
+        raise RequestError(
+            f"{study.file}: model.build: {study.model.build} built another network than a moment ago, a "
+            "model must not depend on unseeded random numbers, the time or the machine"
+        )
+
+
+def _too_large(network: Network) -> list[str]:
+    """Why a network cannot be held by this machine, whatever runs it."""
+    total = psutil.virtual_memory().total
+    cells = sum(p.size for p in network.populations)
+    synapses = sum(p.connector.expected_count(network.ends(p)) for p in network.projections)
+    need = BYTES_PER_CELL * cells + BYTES_PER_SYNAPSE * synapses
+    if need <= total:
+        return []
+    return [
+        f"{cells} cells and {synapses:.3g} synapses take at least {need / 2**30:.3g} GiB of memory and "
+        f"this machine has {total / 2**30:.1f} GiB, use a smaller network or a larger machine"
+    ]
 
 
 def problems(plan: Plan) -> list[str]:
@@ -188,6 +240,7 @@ def describe(plan: Plan) -> dict[str, Any]:
             "seconds": core_seconds / cores,
             "cores": cores,
         },
+        "notes": list(plan.notes),
         "problems": problems(plan),
     }
 

@@ -9,11 +9,13 @@ import contextlib
 import json
 import os
 import resource
+import select
 import signal
 import subprocess
 import sys
 import tempfile
 import threading
+import time
 import traceback
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -26,14 +28,19 @@ from pynn_portability.errors import RequestError
 Report = Callable[[Mapping[str, Any]], None]
 
 _GRACE_SECONDS = 5.0  # between asking a process to end and making it
+_SECONDS_BETWEEN_LOOKS = 0.2  # at what it prints
+_SECONDS_FOR_THE_REST = 1.0  # of what it has printed
 _LONGEST_SENTENCE = 300
+_LONGEST_REPORT = 2**26
+_KEPT_BYTES = 2**20
+"""Of what a process prints, so much is kept of the beginning, and so much of the end."""
 
 
 class Process:
     """A subprocess that runs ``main()`` of a module, which hands its work to `serve`.
 
-    It reports JSON lines on ``pipe`` (a file descriptor), a pipe of its own; whatever it prints goes
-    to the file ``log``. ``variables`` are added to its environment.
+    It reports JSON lines on ``pipe`` (a file descriptor), a pipe of its own. Of whatever it prints, the
+    beginning and the end are kept in the file ``log``. ``variables`` are added to its environment.
     """
 
     def __init__(
@@ -46,22 +53,27 @@ class Process:
         self.log = scratch / "log"
         self._unread = b""
         self.pipe, write_end = os.pipe()
-        with self.log.open("wb") as log:
+        try:
             self._process = subprocess.Popen(
                 # python puts the working directory first on its path, so it must be an empty one
                 [sys.executable, "-c", f"from {module} import main; main()"],
                 stdin=subprocess.PIPE,
-                stdout=log,
+                stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 cwd=scratch,
                 env=os.environ | variables,
                 pass_fds=(write_end,),
                 start_new_session=True,  # Ctrl-C is ours to handle
             )
-        os.close(write_end)
+        except BaseException:
+            os.close(self.pipe)
+            raise
+        finally:
+            os.close(write_end)
+        self._printed = _Printed(self._process, self.log)
         assert self._process.stdin is not None
         # stays open: its end tells the subprocess that this process is gone
-        with contextlib.suppress(BrokenPipeError):
+        with contextlib.suppress(OSError):
             line = json.dumps({**specification, "pipe": write_end})
             self._process.stdin.write(line.encode() + b"\n")
             self._process.stdin.flush()
@@ -73,88 +85,190 @@ class Process:
         except psutil.Error:
             return 0
 
-    def reports(self) -> list[Mapping[str, Any]] | None:
-        """The next reports, as soon as something comes; None when it has closed its pipe."""
+    def reports(self, seconds: float | None = None) -> list[Mapping[str, Any]] | None:
+        """The next reports, as soon as something comes; None when it has closed its pipe.
+
+        Raises TimeoutError if nothing comes in so many ``seconds``, ValueError for what is no report.
+        """
+        if not select.select([self.pipe], [], [], seconds)[0]:
+            raise TimeoutError
         block = os.read(self.pipe, 2**16)
         *lines, self._unread = (self._unread + block).split(b"\n")
-        return [json.loads(line) for line in lines] if block else None
+        if len(self._unread) > _LONGEST_REPORT:
+            raise ValueError("a report without end")
+        reports = [json.loads(line) for line in lines]
+        if not all(isinstance(report, dict) for report in reports):
+            raise ValueError("a report that is no table")
+        return reports if block else None
 
     def wait(self) -> int:
-        """The exit code of a process that has closed its pipe, as `subprocess` gives it."""
+        """The exit code of a process that has closed its pipe, as `subprocess` gives it.
+
+        Ends what it has started and left running.
+        """
         try:
             returncode = self._process.wait(_GRACE_SECONDS)
         except subprocess.TimeoutExpired:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(self._process.pid, signal.SIGKILL)
+            self._signal(signal.SIGKILL)
             returncode = self._process.wait()
-        os.close(self.pipe)
-        assert self._process.stdin is not None
-        with contextlib.suppress(BrokenPipeError):
-            self._process.stdin.close()
+        self._signal(signal.SIGKILL)
+        self._close()
         return returncode
+
+    def end(self) -> None:
+        """End it at once, with what it has started."""
+        self._signal(signal.SIGKILL)
+        self._process.wait()
+        self._close()
 
     def terminate(self) -> None:
         """Ask it to stop; it then closes its pipe."""
-        # the whole group: a simulator may have started a compiler
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGTERM)
+        self._signal(signal.SIGTERM)
 
     def kill(self) -> None:
         """End it, with what it has started, if it has not ended within the grace of `terminate`."""
         try:
             self._process.wait(_GRACE_SECONDS)
         except subprocess.TimeoutExpired:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(self._process.pid, signal.SIGKILL)
+            self._signal(signal.SIGKILL)
+
+    def _signal(self, number: signal.Signals) -> None:
+        # the whole group: a simulator may have started a compiler
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, number)
+
+    def _close(self) -> None:
+        with contextlib.suppress(OSError):
+            os.close(self.pipe)
+        assert self._process.stdin is not None
+        with contextlib.suppress(OSError):
+            self._process.stdin.close()
+        self._printed.finish()
+
+    def printed(self) -> str:
+        """What it printed, as far as it was kept."""
+        try:
+            return self.log.read_text(errors="replace")
+        except OSError:
+            return ""
 
     def last_words(self, returncode: int) -> str:
         """One sentence on why it ended without saying so itself."""
         if returncode < 0:
             name = signal.Signals(-returncode).name
             hint = ", perhaps for want of memory" if name == "SIGKILL" else ""
-            return f"the simulation was ended by the signal {name}{hint}"
-        lines = [line.strip() for line in self.log.read_text(errors="replace").splitlines()]
+            return f"its process was ended by the signal {name}{hint}"
+        lines = [line.strip() for line in self.printed().splitlines()]
         said = next((line for line in reversed(lines) if line), "it printed nothing")
-        return f"the simulation ended with exit code {returncode}: {said[:_LONGEST_SENTENCE]}"
+        return f"its process ended with exit code {returncode}: {said[:_LONGEST_SENTENCE]}"
+
+
+class _Printed:
+    """Keeps the beginning and the end of what a process prints in a file, however much it is."""
+
+    def __init__(self, process: subprocess.Popen[bytes], file: Path) -> None:
+        assert process.stdout is not None
+        self._stream = process.stdout
+        self._file = file
+        self._done = threading.Event()
+        # a daemon: something that the process started and that we cannot end may hold the stream open
+        self._thread = threading.Thread(target=self._drain, daemon=True)
+        self._thread.start()
+
+    def _drain(self) -> None:
+        head, tail, dropped = 0, b"", 0
+        descriptor = self._stream.fileno()
+        with contextlib.suppress(OSError, ValueError), self._file.open("wb", buffering=0) as file:
+            while not self._done.is_set():
+                if not select.select([descriptor], [], [], _SECONDS_BETWEEN_LOOKS)[0]:
+                    continue
+                block = os.read(descriptor, 2**16)
+                if not block:
+                    break
+                room = max(0, _KEPT_BYTES - head)
+                file.write(block[:room])
+                head += len(block[:room])
+                tail += block[room:]
+                dropped += max(0, len(tail) - _KEPT_BYTES)
+                tail = tail[-_KEPT_BYTES:]
+            if dropped:
+                file.write(b"\n... (%d bytes are left out)\n" % dropped)
+            file.write(tail)
+
+    def finish(self) -> None:
+        """Take what is there, and let go of the stream."""
+        self._thread.join(_SECONDS_FOR_THE_REST)
+        self._done.set()
+        self._thread.join()
+        self._stream.close()
 
 
 def ask(
     module: str,
     specification: Mapping[str, Any],
     progress: Callable[[Mapping[str, Any]], None],
+    seconds: float | None = None,
+    printed: Callable[[str], None] = lambda text: None,
 ) -> Any:
     """The ``result`` that ``main()`` of a module reports from a process of its own.
 
     The module hands `serve` what to do with the specification (plain JSON values); ``progress`` is given
-    every report. Raises ``RequestError``, in one sentence, when there is no result.
+    every report until there is a result, after which the process is ended. What the process printed goes to
+    ``printed``. Raises ``RequestError``, in one sentence, when there is no result, for instance within so many
+    ``seconds``.
     """
-    result, error = None, None
-    with tempfile.TemporaryDirectory(prefix="portability-") as scratch:
+    with tempfile.TemporaryDirectory(prefix="portability-", ignore_cleanup_errors=True) as scratch:
         process = Process(module, specification, Path(scratch), {})
         try:
-            while (reports := process.reports()) is not None:
-                for report in reports:
-                    result, error = report.get("result", result), report.get("error", error)
-                    progress(report)
+            result, error = _answer(process, progress, seconds)
         except BaseException:
-            process.terminate()
-            process.wait()
+            process.end()
             raise
-        returncode = process.wait()
+        if result is None and error is None:
+            error = process.last_words(process.wait())
+        else:
+            process.end()
+        printed(process.printed())
         if result is None:
-            raise RequestError(error or process.last_words(returncode))
+            raise RequestError(str(error))
     return result
+
+
+def _answer(
+    process: Process, progress: Callable[[Mapping[str, Any]], None], seconds: float | None
+) -> tuple[Any, str | None]:
+    """The first result, or error, that a process reports; neither if it ends without."""
+    deadline = None if seconds is None else time.monotonic() + seconds
+    try:
+        while True:
+            left = None if deadline is None else max(0.0, deadline - time.monotonic())
+            reports = process.reports(left)
+            for report in reports or ():
+                progress(report)
+                if "result" in report or "error" in report:
+                    return report.get("result"), report.get("error", "it has no result")
+            if reports is None:
+                return None, None
+    except TimeoutError:
+        return None, (
+            f"there is no result after {seconds:g} s; simulation.timeout in the study file allows more"
+        )
+    except (ValueError, RecursionError):
+        return None, "what its process reported is no report"
 
 
 # --- In the subprocess ---
 
 
 def serve(work: Callable[[Mapping[str, Any], Report], None]) -> None:
-    """Do ``work`` as a subprocess: a specification comes in, reports go out on the pipe it names."""
+    """Do ``work`` as a subprocess: a specification comes in, reports go out on the pipe it names.
+
+    Whatever the work raises, even to end the program, is reported as an error.
+    """
     specification = json.loads(sys.stdin.readline())
     # the working directory changes, and modules must not come from it
     sys.path[:] = [folder for folder in sys.path if folder]
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    _end_with_parent()
     os.set_inheritable(specification["pipe"], False)  # compilers need not hold it open
     with os.fdopen(specification["pipe"], "w", buffering=1) as pipe:
 
@@ -163,8 +277,9 @@ def serve(work: Callable[[Mapping[str, Any], Report], None]) -> None:
 
         try:
             work(specification, report)
-        except Exception as error:
-            traceback.print_exc()  # into the log
+        except BaseException as error:
+            with contextlib.suppress(Exception):  # standard error may be closed
+                traceback.print_exc()  # into the log
             report({"error": _sentence(error)})
             sys.exit(1)
 
@@ -177,11 +292,23 @@ def _sentence(error: BaseException) -> str:
 
 
 def _end_with_parent() -> None:
-    """End this process when standard input ends: the process that started this one is gone."""
-    # not sys.stdin.read(): its lock, held by this thread, would abort the interpreter's shutdown
-    while os.read(0, 1):
-        pass
-    os._exit(1)
+    """End this process when standard input ends: the process that started this one is gone.
+
+    What else reads standard input finds it empty.
+    """
+    watched = os.dup(0)
+    os.set_inheritable(watched, False)
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.close(nothing)
+
+    def watch() -> None:
+        with contextlib.suppress(OSError):
+            while os.read(watched, 1):
+                pass
+            os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def peak_memory() -> int:

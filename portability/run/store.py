@@ -93,14 +93,21 @@ class Store:
         Records are read once, at the first call. Of runs that other processes add later, those are seen
         that `find` has found.
         """
+        found = self._indexed().get(_identity(request), [])
+        matching = sorted(found, key=lambda record: record.created, reverse=True)
+        return next((record for record in matching if self.find(record.key)), None)
+
+    def records(self) -> list[RunRecord]:
+        """Records of all runs, as they were at the first look."""
+        return [record for same in self._indexed().values() for record in same]
+
+    def _indexed(self) -> dict[str, list[RunRecord]]:
         if self._by_request is None:
             self._by_request = {}
             for file in self.runs.glob(f"*/{RECORD}"):
                 if record := self._record(file.parent.name):
                     self._index(record)
-        found = self._by_request.get(_identity(request), [])
-        matching = sorted(found, key=lambda record: record.created, reverse=True)
-        return next((record for record in matching if self.find(record.key)), None)
+        return self._by_request
 
     def _index(self, record: RunRecord) -> None:
         if self._by_request is not None:

@@ -1,4 +1,4 @@
-"""One run in a process of its own: capture, realize, build, simulate, store.
+"""One run in a process of its own: realize, build, simulate, store.
 
 Reads its specification, which `pynn_portability.run.executor` writes, as one line of JSON from standard
 input. Reports JSON lines on the pipe that the specification names: ``{"phase": ...}``,
@@ -19,8 +19,8 @@ import psutil
 from pynn_portability import backends
 from pynn_portability.errors import RequestError
 from pynn_portability.formats.names import number_format
+from pynn_portability.model.serialized import read_network
 from pynn_portability.realize.realization import Realization
-from pynn_portability.run.captured import captured
 from pynn_portability.run.environment import host
 from pynn_portability.run.process import Report, peak_memory, serve
 from pynn_portability.run.record import Cost, Environment, ModelReference, RunRecord
@@ -38,7 +38,9 @@ def simulate(specification: Mapping[str, Any], report: Report) -> None:
     model = specification["model"]
     backend = backends.load(request["backend"])
     timestep, n_steps = request["timestep"], request["n_steps"]
-    network = captured(specification)
+    network = read_network(Path(specification["network"]))
+    if network.fingerprint() != request["network"]:
+        raise RequestError("the network is not what it was a moment ago")
 
     # what a backend imports to answer this is not part of building the network
     if reason := backend.available():
@@ -76,7 +78,9 @@ def simulate(specification: Mapping[str, Any], report: Report) -> None:
             peak_rss_bytes=peak,
             bytes_per_synapse=max(0, peak - resident_before) / synapses if synapses else None,
             bytes_per_synapse_allocated=(
-                simulation.synapse_bytes / synapses if simulation.synapse_bytes else None
+                simulation.synapse_bytes / synapses
+                if simulation.synapse_bytes and synapses
+                else None
             ),
             threads=request["threads"],
         ),

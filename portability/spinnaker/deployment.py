@@ -13,6 +13,7 @@ the cores round.
 from __future__ import annotations
 
 import json
+import tempfile
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -33,10 +34,11 @@ from pynn_portability.formats.spinnaker import (
     delay_steps_on_chip,
 )
 from pynn_portability.model.network import Network, PoissonDrive, Projection
+from pynn_portability.model.serialized import read_network, write_network
 from pynn_portability.realize.realization import Realization, Synapses
-from pynn_portability.run.captured import captured
 from pynn_portability.run.events import Advanced, Began, Ended, Listener, ignore
-from pynn_portability.run.plan import capture_model
+from pynn_portability.run.guest import captured
+from pynn_portability.run.plan import refuse_invalid
 from pynn_portability.run.process import Report, ask, peak_memory, serve
 from pynn_portability.run.study import Study
 from pynn_portability.spinnaker.findings import (
@@ -75,12 +77,9 @@ def of_study(
         n_steps = simulation.steps(timestep)
     except ValueError as error:
         raise RequestError(f"a timestep of {timestep:g} ms is not allowed: {error}") from None
-    network = capture_model(study, timestep)
-    model = {
-        "build": study.model.build,
-        "base": str(study.base.resolve()),
-        "parameters": study.model.parameters,
-    }
+    network = captured(study, [timestep], listener)[timestep]
+    refuse_invalid(study, network, timestep)
+    model = {"build": study.model.build, "parameters": study.model.parameters}
     seed = simulation.seeds[0] if seed is None else seed
     options = study.options("spinnaker")
     assert isinstance(options, spinnaker.SpinnakerOptions)
@@ -98,33 +97,35 @@ def make(
 ) -> dict[str, Any]:
     """The deployment sheet of a network for ``seed`` on a grid of ``timestep`` ms.
 
-    ``model`` names the build function again, as ``build``, ``base`` (a folder) and ``parameters``;
+    ``model`` says where the network comes from: the build function, as ``build``, and its ``parameters``;
     SDRAM is that of a run of ``n_steps`` steps; ``options`` are those of the backend ``spinnaker``.
     Raises RequestError when the network cannot be mapped or sPyNNaker is missing.
     """
     problems = refusals(spinnaker.BACKEND, network, FORMAT, timestep)
     if problems:
         raise RequestError(problems[0])
-    request = {
-        "network": network.fingerprint(),
-        "seed": seed,
-        "timestep": timestep,
-        "n_steps": n_steps,
-        "options": options.model_dump(),
-    }
-    specification = {"model": dict(model), "request": request, "directory": str(Path.cwd())}
     listener(Began(MAPPING))
     try:
-        facts = ask(
-            __name__,
-            specification,
-            lambda said: listener(Advanced(MAPPING, phase=said.get("phase", ""))),
-        )
+        with tempfile.TemporaryDirectory(prefix="portability-") as folder:
+            file = Path(folder) / "network.npz"
+            write_network(file, network)
+            specification = {
+                "network": str(file),
+                "seed": seed,
+                "timestep": timestep,
+                "n_steps": n_steps,
+                "options": options.model_dump(),
+            }
+            facts = ask(
+                __name__,
+                specification,
+                lambda said: listener(Advanced(MAPPING, phase=said.get("phase", ""))),
+            )
     finally:
         listener(Ended(MAPPING))
     sheet = {
         "schema": SCHEMA,
-        "model": {"build": model["build"], "parameters": model["parameters"]},
+        "model": dict(model),
         "seed": seed,
         "timestep": timestep,
         "n_steps": n_steps,
@@ -155,11 +156,10 @@ def main() -> None:
 def _work(specification: Mapping[str, Any], report: Report) -> None:
     if reason := spinnaker.BACKEND.available():
         raise RequestError(reason)
-    request = specification["request"]
-    network = captured(specification)
-    held = FORMAT.on(Realization(network, request["seed"], request["timestep"]))
-    options = spinnaker.SpinnakerOptions.model_validate(request["options"])
-    report({"result": measure(held.realization, request["n_steps"], options, report)})
+    network = read_network(Path(specification["network"]))
+    held = FORMAT.on(Realization(network, specification["seed"], specification["timestep"]))
+    options = spinnaker.SpinnakerOptions.model_validate(specification["options"])
+    report({"result": measure(held.realization, specification["n_steps"], options, report)})
 
 
 def measure(
