@@ -107,8 +107,9 @@ def verdicts(results: StudyResults, report: Path) -> None:
     table(("backend", "format", "verdict", "reason"), rows)
     for sentence in results.notes:
         say(f"note: {sentence}")
-    warnings = f" (with {_count(len(results.warnings), 'warning')})" if results.warnings else ""
-    say(f"report: {report}{warnings}")
+    if results.warnings:
+        say(f"{_count(len(results.warnings), 'warning')} on the data, see the report")
+    say(f"report: {report}")
 
 
 EXPECTATIONS = {

@@ -162,11 +162,11 @@ def test_run_writes_results_and_nothing_else(
     assert len(list(out.glob("runs/*/spikes.h5"))) == len(list(out.glob("runs/*"))) == 6
     # in a pipe, progress is a line now and then
     for line in process.stderr.splitlines():
-        assert re.match(r"all runs: \d of 6 done|judging: |drawing the report", line), line
+        assert re.match(r"all runs: \d of 6 done|running the model|judging: |drawing the report", line), line
     lines = process.stdout.strip().splitlines()
     assert lines[0] == "results/tiny: 6 of 6 runs simulated, 0 reused"
     assert lines[-1] == "report: results/tiny/report.html"
-    assert len(lines) <= 8  # no banners, no progress bars
+    assert len(lines) <= 9  # no banners, no progress bars
 
 
 def test_results_follow_their_schema(finished: tuple[Path, subprocess.CompletedProcess]) -> None:
