@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pynn_portability.errors import RequestError
+from pynn_portability.errors import FailedError, RequestError
 from pynn_portability.judge.adequacy import Evidence
 from pynn_portability.judge.ensemble import Ensemble
 from pynn_portability.predict import prediction, recommendation
@@ -158,7 +158,8 @@ class Study:
         ``jobs`` simulations run at once, as many as cores and memory allow by default; an ``executor``
         runs them elsewhere. ``progress`` is shown, or told to a listener of events.
 
-        Raises RequestError for what is wrong or missing; a run that fails is a result.
+        Raises RequestError for what is wrong or missing, and FailedError for what fails after the runs
+        were made, such as a full disk; a run that fails is a result.
         """
         store = Store(Path(folder or self.folder))
         with _listening(progress) as listener:
@@ -168,7 +169,12 @@ class Study:
             planning.refuse_changing(plan, listener)
             with store.locked():
                 outcomes = execute(plan, store, listener, jobs, executor)
-                return _judged(plan, outcomes, store, listener, drawings=False)
+                try:
+                    return _judged(plan, outcomes, store, listener, drawings=False)
+                except (RequestError, OSError) as error:
+                    raise FailedError(
+                        f"{store.folder}: the runs are kept, but there are no results: {error}"
+                    ) from error
 
     def judge(
         self,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Iterator
@@ -61,16 +62,58 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 def main() -> None:
     """The console script ``portability``."""
     try:
-        app()
-    except Exception:
-        traceback.print_exc()
+        with _ending_in_order():
+            app()
+    except _Ended as ended:
+        sys.exit(ended.explained())
+    except Exception as error:
+        if os.environ.get("PORTABILITY_TRACEBACK") == "1":
+            traceback.print_exc()
+        _say_error(
+            f"a defect of the program, {type(error).__name__}: {error} (with PORTABILITY_TRACEBACK=1 in "
+            "the environment it shows where)"
+        )
         sys.exit(DEFECT)
+
+
+class _Ended(BaseException):
+    """A signal asks the program to end. (Typer would turn a KeyboardInterrupt into exit code 1.)"""
+
+    def __init__(self, number: int) -> None:
+        self.signal = signal.Signals(number)
+
+    def explained(self) -> int:
+        """Say what ended the program; returns the exit code that shells give to it."""
+        what = "interrupted" if self.signal == signal.SIGINT else f"ended by {self.signal.name}"
+        print(f"{what}: finished runs are kept", file=sys.stderr)
+        return 128 + self.signal
+
+
+@contextmanager
+def _ending_in_order() -> Iterator[None]:
+    """With signals that end the program as an exception, so that it ends what it has started."""
+
+    def end(number: int, frame: object) -> None:
+        # once is enough: what follows ends the simulations that are running
+        signal.signal(number, signal.SIG_IGN)
+        raise _Ended(number)
+
+    before = {}
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        # a program that is to outlive its terminal was told to ignore the signal
+        if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
+            before[number] = signal.signal(number, end)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @contextmanager
 def _explained() -> Iterator[None]:
     """End with one sentence and the exit code that belongs to it."""
-    from pynn_portability.errors import RequestError
+    from pynn_portability.errors import FailedError, RequestError
 
     try:
         yield
@@ -83,9 +126,9 @@ def _explained() -> Iterator[None]:
             traceback.print_exc()
         _say_error(str(error))
         raise typer.Exit(2) from None
-    except KeyboardInterrupt:
-        print("interrupted: finished runs are kept", file=sys.stderr)
-        raise typer.Exit(130) from None
+    except FailedError as error:
+        _say_error(str(error))
+        raise typer.Exit(FAILED) from None
 
 
 def _say_error(sentence: str) -> None:

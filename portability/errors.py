@@ -11,6 +11,13 @@ class RequestError(ValueError):
     """
 
 
+class FailedError(Exception):
+    """Something failed after runs were made, which are kept.
+
+    The message is one sentence. The command line exits with code 4.
+    """
+
+
 class UnsupportedError(RequestError, AttributeError):
     """The script uses something of PyNN that the harness cannot carry over."""
 

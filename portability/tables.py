@@ -23,6 +23,13 @@ else:
     import tomli as tomllib
 
 
+MAX_BYTES = 2**20
+"""Size of the largest file that is read."""
+
+MAX_DEPTH = 16
+"""Most levels of tables and lists within each other."""
+
+
 class Section(BaseModel):
     """A table of a file; unknown keys are errors."""
 
@@ -43,17 +50,28 @@ def read_table(path: Path, model: type[Table], what: str) -> Table:
     if not path.is_file():
         raise RequestError(f"{path}: is not a file, give the path of a TOML file")
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
+        with path.open("rb") as file:
+            read = file.read(MAX_BYTES + 1)
     except OSError as error:
         raise RequestError(f"{path}: cannot be read: {error.strerror}") from None
+    if len(read) > MAX_BYTES:
+        raise RequestError(
+            f"{path}: is larger than {MAX_BYTES // 2**20} MiB, a {what} is a short text"
+        )
+    try:
+        content = tomllib.loads(read.decode("utf-8"))
     except UnicodeDecodeError as error:
         raise RequestError(
             f"{path}: is not a text file in UTF-8 (byte {error.start}), a {what} is TOML"
         ) from None
     except tomllib.TOMLDecodeError as error:
         raise RequestError(f"{path}: is not valid TOML: {str(error).rstrip('.')}") from None
+    except ValueError:  # a whole number of thousands of digits
+        raise RequestError(f"{path}: is not valid TOML: a number has too many digits") from None
     except RecursionError:
         raise RequestError(f"{path}: is not valid TOML: nested too deeply") from None
+    if deep := _deeper(content, MAX_DEPTH):
+        raise RequestError(f"{path}: {deep}: is nested more than {MAX_DEPTH} levels deep")
     return checked_table(content, model, str(path))
 
 
@@ -63,6 +81,18 @@ def checked_table(content: Mapping[str, Any], model: type[Table], where: str) ->
         return model.model_validate(content)
     except ValidationError as error:
         raise RequestError(f"{where}: {_sentence(error, model)}") from None
+
+
+def _deeper(content: Mapping[str, object], levels: int) -> str | None:
+    """The key under which values are nested more than so many levels deep, None if none is."""
+
+    def deeper(value: object, left: int) -> bool:
+        inner = list(value.values()) if isinstance(value, Mapping) else value
+        if not isinstance(inner, list):
+            return False
+        return left == 0 or any(deeper(item, left - 1) for item in inner)
+
+    return next((key for key, value in content.items() if deeper(value, levels)), None)
 
 
 def similar(name: str, allowed: Iterable[str]) -> str:

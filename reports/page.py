@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
@@ -53,6 +53,11 @@ DECIMALS = {"rate": 3, "cv": 3, "cc": 4}
 RASTER_MS = 400.0
 OPEN_CANDIDATES = 4  # with more of them, distributions and rasters start folded
 THEORY_DRAWINGS = ("distances", "means", "spread", "matrices")
+_NO_SWEEPS: list[dict[str, Any]] = []
+_NO_NULLS: dict[str, list[dict[str, Any]]] = {"reference": [], "candidates": []}
+_NO_THEORY: dict[str, Any] = {"rows": [], **{kind: [] for kind in THEORY_DRAWINGS}}
+
+Section = TypeVar("Section")
 
 
 def write_report(
@@ -149,6 +154,16 @@ class _Page:
         self._study, self._reference = results.study, results.reference
         self._sizes = {p.label: p.size for p in results.populations if p.recorded}
         self._labels = list(self._sizes)
+        self._missing: list[str] = []
+
+    def _section(self, name: str, make: Callable[[], Section], otherwise: Section) -> Section:
+        """What ``make`` makes; if that fails, what stands for nothing, and a sentence in the header."""
+        try:
+            return make()
+        except Exception as error:
+            reason = f"{type(error).__name__}: {error}"
+            self._missing.append(f"{name} is missing, since it could not be made: {reason}.")
+            return otherwise
 
     def context(self) -> dict[str, Any]:
         """The variables of the templates."""
@@ -171,9 +186,17 @@ class _Page:
             # with candidates, their sections show the reference, too
             "alone": _NOTHING if candidates else self._alone(),
             "matrix": _matrix(everyone),
-            "sweeps": sections.sweeps(labels, results, self._runs, self._raster),
+            "sweeps": self._section(
+                "The section on several formats of a kind",
+                lambda: sections.sweeps(labels, results, self._runs, self._raster),
+                _NO_SWEEPS,
+            ),
             "failures": _failures(everyone),
-            "theory": sections.theory(reference.baseline, results.candidates),
+            "theory": self._section(
+                "The prediction",
+                lambda: sections.theory(reference.baseline, results.candidates),
+                _NO_THEORY,
+            ),
             "deployment": results.deployment,
             "warnings": results.warnings,
             "notes": results.notes,
@@ -181,8 +204,17 @@ class _Page:
             "unnoticed": _unnoticed(results.selftest),
             "adequacy": _adequacy(labels, reference, [reference, *results.candidates]),
             "null_statistics": list(dict.fromkeys(n.statistic for n in reference.null)),
-            "nulls": sections.nulls(labels, results, self._evidence),
-            "durations": sections.durations(labels, results, self._evidence),
+            "nulls": self._section(
+                "The comparison with rate-matched noise",
+                lambda: sections.nulls(labels, results, self._evidence),
+                _NO_NULLS,
+            ),
+            "durations": self._section(
+                "The section on the length of the runs",
+                lambda: sections.durations(labels, results, self._evidence),
+                None,
+            ),
+            "missing": self._missing,
             "selftest": results.selftest,
             "unfold": len(candidates) <= OPEN_CANDIDATES,
             "verdicts": VERDICTS,

@@ -64,6 +64,16 @@ def fail(held):
         os.kill(os.getpid(), 9)
     atexit.register(note, "-")
 
+def full(held):
+    """No file may grow any more, as on a full disk."""
+    import resource
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+
+def vanish(held):
+    """The store is gone when the run is finished."""
+    import shutil
+    shutil.rmtree(os.path.join(HERE, "results"))
+
 BACKEND = DisturbedBackend()
 '''
 

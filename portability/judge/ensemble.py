@@ -9,8 +9,6 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import json
-import zipfile
-import zlib
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
@@ -21,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from pynn_portability.errors import RequestError
-from pynn_portability.files import file_hash, replacing
+from pynn_portability.files import CHECKSUM, file_hash, replacing, sealed
 from pynn_portability.judge.null_model import part, rate_matched_noise
 from pynn_portability.judge.statistics import STATISTICS, Statistics, statistics
 from pynn_portability.sources import source_files, syntax_digest
@@ -168,7 +166,7 @@ def _write(file: Path, origin: Mapping[str, Any], found: Statistics) -> None:
         for number, population in enumerate(populations)
         for statistic in STATISTICS
     }
-    content = {**origin, "populations": populations, "samples_sha256": _digest(samples)}
+    content = sealed({**origin, "populations": populations, "samples_sha256": _digest(samples)})
     with replacing(file) as temporary, temporary.open("wb") as stream:
         text = np.frombuffer(json.dumps(content).encode(), np.uint8)
         np.savez_compressed(stream, content=text, **samples)
@@ -176,9 +174,14 @@ def _write(file: Path, origin: Mapping[str, Any], found: Statistics) -> None:
 
 def _read(file: Path, origin: Mapping[str, Any]) -> Statistics | None:
     """Statistics of exactly this origin, None if the file has others, is damaged or is not there."""
+    if file.is_symlink():
+        return None
     try:
         with np.load(file, allow_pickle=False) as archive:
             content = json.loads(archive["content"].tobytes())
+            if sealed(content) != content:
+                return None
+            del content[CHECKSUM]
             samples = {name: archive[name] for name in archive.files if name != "content"}
         populations, checksum = content.pop("populations"), content.pop("samples_sha256")
         if content != origin or checksum != _digest(samples):
@@ -187,7 +190,7 @@ def _read(file: Path, origin: Mapping[str, Any]) -> Statistics | None:
             population: {statistic: samples[f"{number} {statistic}"] for statistic in STATISTICS}
             for number, population in enumerate(populations)
         }
-    except (OSError, ValueError, KeyError, EOFError, TypeError, zipfile.BadZipFile, zlib.error):
+    except Exception:  # whatever is wrong with it, statistics are computed again
         return None
 
 

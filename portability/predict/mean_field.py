@@ -423,6 +423,8 @@ class MeanField:
         """
         network = realization.network
         self.labels = [p.label for p in network.populations if not p.is_source]
+        if not self.labels:
+            raise RequestError("there are no neurons, but only sources, in the network")
         self._realization = realization
         self.source_rates = {
             p.label: _source_rates(realization, p.label, seconds)

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from pynn_portability.errors import RequestError
-from pynn_portability.files import replacing
+from pynn_portability.files import read_sealed, replacing, sealed
 from pynn_portability.judge.ensemble import Ensemble, Excerpt, Recording
 from pynn_portability.judge.statistics import statistics
 from pynn_portability.judge.verdict import Judgement, baseline_distances, judge
@@ -122,18 +122,16 @@ def write(findings: Sequence[Finding], plan: Plan, store: Store) -> Path:
     }
     file = store.folder / FILE
     with replacing(file) as temporary:
-        temporary.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n")
+        temporary.write_text(json.dumps(sealed(content), indent=1, allow_nan=False) + "\n")
     return file
 
 
 def read(plan: Plan, store: Store) -> list[dict[str, Any]]:
     """Findings that were written for this study as it is now, otherwise none."""
-    try:
-        content = json.loads((store.folder / FILE).read_text(encoding="utf-8"))
-        current = content["schema"] == SCHEMA and content["study"] == _identity(plan)
-        return list(content["findings"]) if current else []
-    except (OSError, ValueError, KeyError, TypeError):
+    content = read_sealed(store.folder / FILE)
+    if content is None or content.get("schema") != SCHEMA or content["study"] != _identity(plan):
         return []
+    return list(content["findings"])
 
 
 def _identity(plan: Plan) -> list[Mapping[str, Any]]:

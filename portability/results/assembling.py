@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime
 import importlib.metadata
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from pynn_portability.errors import RequestError
+from pynn_portability.files import read_sealed
 from pynn_portability.judge import adequacy, diagnosis, verdict
 from pynn_portability.judge.adequacy import Evidence
 from pynn_portability.judge.ensemble import Ensemble, Recording
@@ -25,7 +25,7 @@ from pynn_portability.run.events import Advanced, Began, Ended, Listener
 from pynn_portability.run.outcome import Outcome
 from pynn_portability.run.plan import Plan
 from pynn_portability.run.store import Store
-from pynn_portability.run.study import Study
+from pynn_portability.run.study import Study, shareable
 
 Combination = tuple[str, str]
 """(backend, format)"""
@@ -65,9 +65,8 @@ def assemble(
     }
     listener(Advanced(JUDGING, phase="judging"))
     judged = _Judged(plan, store, by_combination, evidence, evidence[reference])
-    predictions = prediction.of_study(
-        plan, _measured_rates(evidence[reference].whole, study.simulation.duration)
-    )
+    rates = _measured_rates(evidence[reference].whole, study.simulation.duration)
+    predictions = _predictions(plan, rates)
     content = {
         "schema": SCHEMA,
         "study": _study_entry(study),
@@ -95,6 +94,15 @@ def assemble(
     return Assembled(StudyResults.model_validate(content), evidence, recordings)
 
 
+def _predictions(plan: Plan, rates: Mapping[str, mean_field.Rates]) -> list[dict[str, Any]]:
+    """What theory expects of the candidates; simulations that are done do not depend on it."""
+    try:
+        return prediction.of_study(plan, rates)
+    except Exception as error:
+        reason = f"the theory failed: {type(error).__name__}: {error}"
+        return [{"verdict": None, "reason": reason} for _ in plan.study.combinations()[1:]]
+
+
 def exit_code(results: StudyResults, ignore_verdicts: bool = False) -> int:
     """4: a run failed; otherwise, unless ignored, 1: one deviates, 3: one is inconclusive; or 0."""
     entries = [results.reference, *results.candidates]
@@ -109,12 +117,9 @@ def exit_code(results: StudyResults, ignore_verdicts: bool = False) -> int:
 
 def deployment_sheet(folder: Path, study: Study) -> dict[str, Any] | None:
     """The sheet that `portability map` left in ``folder``, if it is of the study's model."""
-    try:
-        sheet = json.loads((folder / "deployment.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    model = {"build": study.model.build, "parameters": study.model.parameters}
-    return sheet if isinstance(sheet, dict) and sheet.get("model") == model else None
+    sheet = read_sealed(folder / "deployment.json")
+    model = {"build": shareable(study.model.build), "parameters": study.model.parameters}
+    return sheet if sheet and sheet.get("model") == model else None
 
 
 def _recordings(study: Study, outcomes: Sequence[Outcome], store: Store) -> dict[int, Recording]:
@@ -306,8 +311,8 @@ def _study_entry(study: Study) -> dict[str, Any]:
     simulation = study.simulation
     return {
         "name": study.name,
-        "file": str(study.file),
-        "model": {"build": study.model.build, "parameters": study.model.parameters},
+        "file": study.file.name,
+        "model": {"build": shareable(study.model.build), "parameters": study.model.parameters},
         "duration": simulation.duration,
         "warmup": simulation.warmup,
         "timestep": simulation.timestep,
@@ -366,7 +371,20 @@ def _observations(outcomes: Sequence[Outcome]) -> list[str]:
 
 
 def _failures(outcomes: Sequence[Outcome]) -> list[str]:
-    return [f"seed {o.run.seed} failed: {o.error} (log: {o.log})" for o in outcomes if o.error]
+    return [
+        f"seed {o.run.seed} failed: {_without_folders(o.error)}"
+        + (f" (log: {o.log})" if o.log and not o.log.is_absolute() else "")
+        for o in outcomes
+        if o.error
+    ]
+
+
+def _without_folders(sentence: str) -> str:
+    """A sentence without the folders of this machine, which are nobody else's business."""
+    for folder in (Path.cwd(), Path.home()):
+        if folder != Path(folder.anchor):
+            sentence = sentence.replace(f"{folder}/", "")
+    return sentence
 
 
 def _means(populations: Sequence[str], ensemble: Ensemble) -> list[dict[str, Any]]:
@@ -423,7 +441,7 @@ def _run_entry(outcome: Outcome, store: Store) -> dict[str, Any]:
     return {
         "seed": outcome.run.seed,
         "status": "not run" if outcome.skipped else "done" if record else "failed",
-        "error": outcome.error,
+        "error": outcome.error and _without_folders(outcome.error),
         "log": str(outcome.log.relative_to(store.folder)) if outcome.log else None,
         "key": outcome.key,
         "reused": outcome.reused,

@@ -22,7 +22,7 @@ from pynn_portability.run.outcome import Job, Outcome
 from pynn_portability.run.plan import Plan, Task
 from pynn_portability.run.record import Environment
 from pynn_portability.run.store import Store, run_key
-from pynn_portability.run.study import Run
+from pynn_portability.run.study import Run, shareable
 
 ALL_RUNS = "all runs"
 
@@ -72,7 +72,7 @@ def execute(
     """Make every run that the (locked) store does not have; outcomes come in the plan's order.
 
     Runs take place on this machine, at most ``jobs`` at once, or where another ``executor`` has them. On
-    ``KeyboardInterrupt`` running simulations are ended; finished runs stay in the store.
+    any exception running simulations are ended; finished runs stay in the store.
     """
     skipped = {name: plan.skipped(name) for name in plan.study.backend_names()}
     environments = {name: environment(name) for name in skipped if not skipped[name]}
@@ -153,8 +153,9 @@ def _specification(
         "request": dict(task.request),
         "network": str(networks.keep(task.network, store.folder.resolve())),
         "environment": software.model_dump(),
+        "keep_host": plan.study.study.keep_host,
         "model": {
-            "build": model.build,
+            "build": shareable(model.build),
             "base": str(plan.study.base.resolve()),
             "parameters": model.parameters,
         },

@@ -13,7 +13,7 @@ from pynn_portability.errors import RequestError
 from pynn_portability.model.network import Network
 from pynn_portability.model.serialized import read_network, write_network
 from pynn_portability.run.store import Store
-from pynn_portability.run.study import Study
+from pynn_portability.run.study import Study, shareable
 
 
 def keep(network: Network, folder: Path) -> Path:
@@ -49,7 +49,7 @@ def of_model(study: Study, timesteps: Iterable[float], store: Store) -> dict[flo
         records = [
             record
             for record in store.records()
-            if record.model.build == study.model.build
+            if record.model.build == shareable(study.model.build)
             and record.model.parameters == study.model.parameters
             and record.request["timestep"] == timestep
             and "fault" not in record.request

@@ -34,7 +34,7 @@ class ModelReference(Part):
 class Host(Part):
     """The machine and the interpreter."""
 
-    name: str = Field(description="network name")
+    name: str = Field(description="network name, empty unless the study wants it to be kept")
     platform: str = Field(description="operating system")
     python: str = Field(description="version of Python")
     cpu: str = Field(description="model of the processor")
@@ -75,3 +75,4 @@ class RunRecord(Part):
         default={}, description="counts by kind of event, population and receptor"
     )
     spikes_sha256: str = Field(default="", description="SHA-256 of spikes.h5")
+    sha256: str = Field(default="", description="SHA-256 of all the rest")

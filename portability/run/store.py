@@ -10,6 +10,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import json
+import os
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -17,10 +18,13 @@ from pathlib import Path
 from typing import Any
 
 from pynn_portability.errors import RequestError
-from pynn_portability.files import file_hash
+from pynn_portability.files import file_hash, read_sealed, sealed
 from pynn_portability.run.record import RunRecord
 from pynn_portability.spikes.data import SpikeData
 from pynn_portability.spikes.sonata import write_sonata
+
+FOLDERS = ("runs", "networks", "logs", "figures")
+"""Folders that an output folder may hold."""
 
 KEY_LENGTH = 24  # hexadecimal digits, 96 bits
 SPIKES = "spikes.h5"
@@ -51,8 +55,15 @@ class Store:
         Raises ``RequestError`` when the folder cannot be written or another process uses it.
         """
         try:
+            for name in FOLDERS:
+                if (self.folder / name).is_symlink():
+                    raise RequestError(
+                        f"{self.folder / name}: is a symbolic link, which an output folder must not hold"
+                    )
             self.runs.mkdir(parents=True, exist_ok=True)
-            lock = (self.folder / ".lock").open("w")
+            # what a link there points to must not be touched
+            flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+            lock = os.fdopen(os.open(self.folder / ".lock", flags, 0o666), "r+")
         except OSError as error:
             raise RequestError(
                 f"{self.folder}: the output folder cannot be written: {error.strerror}"
@@ -80,6 +91,8 @@ class Store:
         """The record of a run, or None when it is not there or its files are damaged."""
         record = self._record(key)
         try:
+            if self.spikes_file(key).is_symlink():
+                return None
             if record and record.spikes_sha256 == file_hash(self.runs / key / SPIKES):
                 self._index(record)  # a worker may have added it since
                 return record
@@ -115,9 +128,12 @@ class Store:
             same[:] = [record, *(other for other in same if other.key != record.key)]
 
     def _record(self, key: str) -> RunRecord | None:
+        if (self.runs / key).is_symlink():
+            return None
+        content = read_sealed(self.runs / key / RECORD)
         try:
-            record = RunRecord.model_validate_json((self.runs / key / RECORD).read_bytes())
-        except (OSError, ValueError):
+            record = RunRecord.model_validate(content)
+        except ValueError:
             return None
         return record if record.key == key else None
 
@@ -134,9 +150,12 @@ class Store:
         try:
             write_sonata(temporary / SPIKES, spikes)
             complete = record.model_copy(update={"spikes_sha256": file_hash(temporary / SPIKES)})
-            text = json.dumps(complete.model_dump(by_alias=True), indent=1, allow_nan=False)
+            content = sealed(complete.model_dump(by_alias=True))
+            text = json.dumps(content, indent=1, allow_nan=False)
             (temporary / RECORD).write_text(text + "\n", encoding="utf-8")
             # what is in the way is damaged, otherwise it would not have been run again
+            if (self.runs / key).is_symlink():
+                (self.runs / key).unlink()
             shutil.rmtree(self.runs / key, ignore_errors=True)
             temporary.replace(self.runs / key)
         finally:

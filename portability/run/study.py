@@ -7,6 +7,7 @@ one ``RequestError`` sentence that names the file, the key (or the line) and wha
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from pynn_portability.formats.number_format import NumberFormat
 
 MAX_SEED = 2**32 - 1  # the largest seed that every simulator's generator takes
+MAX_SEEDS = 10_000
 MAX_STEPS = 2**31 - 1  # steps are 32-bit integers inside some simulators
 
 Role = Literal["reference", "candidate"]
@@ -52,6 +54,9 @@ class Header(Section):
         pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$",
         max_length=100,
         description="a name of letters, digits, '.', '_' and '-' (it names the output folder)",
+    )
+    keep_host: bool = Field(
+        False, description="true or false: whether run.json keeps the machine's name"
     )
 
 
@@ -83,16 +88,19 @@ class Simulation(Section):
         None, gt=0, allow_inf_nan=False, description="a positive number of seconds"
     )
     seeds: list[int] = Field(
-        min_length=1, description=f"a list of different integers from 1 to {MAX_SEED}"
+        min_length=1,
+        max_length=MAX_SEEDS,
+        description=f"a list of at most {MAX_SEEDS} different integers from 1 to {MAX_SEED}",
     )
 
     @field_validator("seeds")
     @classmethod
     def _different_seeds(cls, seeds: list[int]) -> list[int]:
+        count = Counter(seeds)
         for seed in seeds:
             if not 1 <= seed <= MAX_SEED:
                 raise ValueError(f"seed {seed} is not an integer from 1 to {MAX_SEED}")
-            if seeds.count(seed) > 1:
+            if count[seed] > 1:
                 raise ValueError(f"seed {seed} appears more than once, seeds must be different")
         return seeds
 
@@ -208,6 +216,11 @@ class Study(Section):
     def timestep(self, format_name: str) -> float:
         """Time step (ms) of runs in a number format: its own, otherwise the study's."""
         return self.number_format(format_name).timestep or self.simulation.timestep
+
+
+def shareable(build: str) -> str:
+    """A reference to a build function without the folder of an absolute path, which tells of its user."""
+    return Path(build).name if Path(build).is_absolute() else build
 
 
 def load_study(path: Path) -> Study:

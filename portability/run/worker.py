@@ -69,7 +69,7 @@ def simulate(specification: Mapping[str, Any], report: Report) -> None:
         environment=Environment.model_validate(specification["environment"]),
         model=ModelReference(build=model["build"], parameters=model["parameters"]),
         created=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="milliseconds"),
-        host=host(),
+        host=host() if specification["keep_host"] else host().model_copy(update={"name": ""}),
         synapses=synapses,
         cost=Cost(
             build_seconds=built - start,

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 import numpy as np
@@ -32,6 +33,15 @@ def write_sonata(path: Path, spikes: SpikeData) -> None:
 
     Raises ``OSError`` when the file cannot be written.
     """
+    try:
+        _write(path, spikes)
+    except (OSError, RuntimeError) as error:
+        # HDF5 says a lot, in which the operating system's words stand
+        reason = re.search(r"error message = '([^']*)'", str(error))
+        raise OSError(f"{path.name} cannot be written: {reason[1] if reason else error}") from error
+
+
+def _write(path: Path, spikes: SpikeData) -> None:
     import h5py  # noqa: PLC0415
 
     # libsonata, the reference reader, understands "sorting" only as an HDF5 enumeration.
@@ -63,7 +73,7 @@ def read_sonata(path: Path) -> SpikeData:
     with _opened(path) as root:
         n_steps, timestep = _extent(root)
         populations = {
-            unquote(name): _read_population(group, timestep) for name, group in root.items()
+            unquote(name): _read_population(_member(root, name), timestep) for name in root
         }
         return SpikeData(timestep, n_steps, populations)
 
@@ -87,7 +97,7 @@ def _opened(path: Path) -> Iterator[h5py.Group]:
         with h5py.File(path, "r") as file:
             if file.attrs.get("magic") != SONATA_MAGIC:
                 raise ValueError("its attribute 'magic' is not that of SONATA")
-            yield file["spikes"]
+            yield _member(file, "spikes")
     except FileNotFoundError:
         raise RequestError(f"The spike file {path} does not exist.") from None
     except (OSError, KeyError, ValueError, TypeError, AttributeError) as error:
@@ -104,10 +114,31 @@ def _group_name(label: str) -> str:
     return "%2E" + name[1:] if name.startswith(".") else name
 
 
+def _member(group: h5py.Group, name: str) -> Any:
+    """A group or dataset that lies in this file itself.
+
+    Raises ValueError for what a stranger could have put in its place: links, data in other files, and data
+    that are larger in memory than in the file.
+    """
+    import h5py  # noqa: PLC0415
+
+    if not isinstance(group.get(name, getlink=True), h5py.HardLink):
+        raise ValueError(f"{name} is a link to elsewhere")
+    member = group[name]
+    if isinstance(member, h5py.Dataset) and (
+        member.is_virtual
+        or member.external
+        or member.id.get_create_plist().get_nfilters()
+        or member.id.get_storage_size() != member.nbytes
+    ):
+        raise ValueError(f"{name} does not lie plainly in the file")
+    return member
+
+
 def _read_population(group: h5py.Group, timestep: float) -> PopulationSpikes:
     size = int(group.attrs["size"])
-    steps = whole_steps(group["timestamps"][()], timestep)
-    neurons = group["node_ids"][()]
+    steps = whole_steps(_member(group, "timestamps")[()], timestep)
+    neurons = _member(group, "node_ids")[()]
     if steps.shape != neurons.shape:
         raise ValueError(f"{group.name} has {steps.size} timestamps for {neurons.size} node_ids")
     if neurons.size and neurons.max() >= size:

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from pynn_portability.backends import refusals, spinnaker
 from pynn_portability.errors import RequestError
-from pynn_portability.files import replacing
+from pynn_portability.files import replacing, sealed
 from pynn_portability.formats.spinnaker import (
     CONSTANTS,
     LARGEST_CELL,
@@ -40,7 +40,7 @@ from pynn_portability.run.events import Advanced, Began, Ended, Listener, ignore
 from pynn_portability.run.guest import captured
 from pynn_portability.run.plan import refuse_invalid
 from pynn_portability.run.process import Report, ask, peak_memory, serve
-from pynn_portability.run.study import Study
+from pynn_portability.run.study import Study, shareable
 from pynn_portability.spinnaker.findings import (
     FORMAT,
     SAMPLED_SYNAPSES,
@@ -79,7 +79,7 @@ def of_study(
         raise RequestError(f"a timestep of {timestep:g} ms is not allowed: {error}") from None
     network = captured(study, [timestep], listener)[timestep]
     refuse_invalid(study, network, timestep)
-    model = {"build": study.model.build, "parameters": study.model.parameters}
+    model = {"build": shareable(study.model.build), "parameters": study.model.parameters}
     seed = simulation.seeds[0] if seed is None else seed
     options = study.options("spinnaker")
     assert isinstance(options, spinnaker.SpinnakerOptions)
@@ -138,7 +138,7 @@ def make(
 def write(sheet: Mapping[str, Any], folder: Path) -> Path:
     """Write ``deployment.json`` into ``folder``; returns its path."""
     path = folder / "deployment.json"
-    text = json.dumps(sheet, indent=1, allow_nan=False, ensure_ascii=False)
+    text = json.dumps(sealed(sheet), indent=1, allow_nan=False, ensure_ascii=False)
     with replacing(path) as temporary:
         temporary.write_bytes(text.encode() + b"\n")
     return path

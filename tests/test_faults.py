@@ -1,0 +1,400 @@
+"""What goes wrong around a study costs what it must and no more: damaged files, links, full disks, a failing theory."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import disturbed_backend
+import h5py
+import numpy as np
+import pytest
+from command_line import portability
+
+from pynn_portability import cli
+from pynn_portability.errors import RequestError
+from pynn_portability.files import read_sealed, replacing, sealed
+from pynn_portability.predict import prediction
+from pynn_portability.reports import page
+from pynn_portability.run.store import Store
+from pynn_portability.run.study import load_study
+from pynn_portability.spikes.data import PopulationSpikes, SpikeData
+from pynn_portability.spikes.sonata import read_sonata, write_sonata
+
+MODEL = """
+def build(sim):
+    cells = sim.Population(5, sim.IF_curr_exp(i_offset=1.2), label="E")
+    cells.initialize(v=sim.RandomDistribution("uniform", (-65.0, -50.0)))
+    sim.Projection(cells, cells, sim.AllToAllConnector(), sim.StaticSynapse(weight=0.01, delay=1.0))
+    cells.record("spikes")
+"""
+STUDY = """
+[study]
+name = "faults"
+[model]
+build = "model.py:build"
+[simulation]
+duration = 100.0
+warmup = 0.0
+seeds = [1, 2, 3]
+[reference]
+backend = "emulator"
+format = "double"
+[[candidate]]
+backend = "emulator"
+format = "float32"
+"""
+ARGUMENTS = ("study.toml", "--out", "out", "--exit-zero")
+
+
+def write(folder: Path, study: str = STUDY) -> None:
+    (folder / "model.py").write_text(MODEL)
+    (folder / "study.toml").write_text(study)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which the study has been run. Tests use copies of it."""
+    folder = tmp_path_factory.mktemp("finished")
+    write(folder)
+    ended = portability(folder, "run", *ARGUMENTS)
+    assert ended.returncode == 0, ended.stderr
+    return folder
+
+
+@pytest.fixture
+def folder(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    copy = tmp_path / "copy"
+    shutil.copytree(finished, copy)
+    monkeypatch.chdir(copy)
+    return copy
+
+
+Command = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def command(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> Command:
+    def run(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr("sys.argv", ["portability", *arguments])
+        capfd.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        return (int(ended.value.code or 0), *capfd.readouterr())
+
+    return run
+
+
+# --- Damage ---
+
+
+def flipped(content: bytes, rng: np.random.Generator) -> bytes:
+    damaged = bytearray(content)
+    position = int(rng.integers(8 * len(content)))
+    damaged[position // 8] ^= 1 << (position % 8)
+    return bytes(damaged)
+
+
+def test_a_record_is_what_was_written_or_missing(folder: Path) -> None:
+    """Of 300 flipped bits, none is an exception or another provenance."""
+    store = Store(folder / "out")
+    file = next(store.runs.glob("*/run.json"))
+    key, content = file.parent.name, file.read_bytes()
+    whole = store.find(key)
+    assert whole is not None
+    rng = np.random.default_rng(1)
+    missing = 0
+    for _ in range(300):
+        file.write_bytes(flipped(content, rng))
+        found = Store(folder / "out").find(key)
+        missing += found is None
+        assert found in (None, whole)
+    assert missing > 250
+    for length in range(0, len(content) - 1, 37):
+        file.write_bytes(content[:length])
+        assert Store(folder / "out").find(key) is None
+
+
+def test_damaged_spikes_are_missing_and_made_again(folder: Path, command: Command) -> None:
+    rng = np.random.default_rng(2)
+    file = next((folder / "out").glob("runs/*/spikes.h5"))
+    file.write_bytes(flipped(file.read_bytes(), rng))
+    code, _, err = command("report", "study.toml", "--out", "out")
+    assert (code, "1 of 6 runs are missing" in err) == (2, True)
+    code, out, _ = command("run", *ARGUMENTS)
+    assert (code, "1 of 6 runs simulated, 5 reused" in out) == (0, True)
+
+
+@pytest.mark.parametrize("name", ["selftest.json", "deployment.json"])
+def test_damaged_findings_are_left_out(name: str, folder: Path) -> None:
+    file = folder / name
+    content = {"schema": "x", "findings": [{"size": 0.5, "where": ["a", "ä"]}], "n": 3}
+    file.write_text(json.dumps(sealed(content), indent=1))
+    assert read_sealed(file) == content
+    whole, rng = file.read_bytes(), np.random.default_rng(3)
+    for _ in range(300):
+        file.write_bytes(flipped(whole, rng))
+        assert read_sealed(file) in (None, content)
+    for text in ("", "[]", "3", "null", "{}", "[" * 10**5, '{"sha256": 3}'):
+        file.write_text(text)
+        assert read_sealed(file) is None
+
+
+def test_damaged_statistics_are_computed_again(folder: Path, command: Command) -> None:
+    results = json.loads((folder / "out" / "results.json").read_text())
+    files = list((folder / "out").glob("runs/*/spikes-statistics-*.npz"))
+    assert files
+    rng = np.random.default_rng(4)
+    for file in files:
+        file.write_bytes(flipped(file.read_bytes(), rng))
+    files[0].write_bytes(files[0].read_bytes()[:100])
+    assert command("report", "study.toml", "--out", "out")[0] in (0, 1, 3)
+    again = json.loads((folder / "out" / "results.json").read_text())
+    assert again["candidates"][0]["scores"] == results["candidates"][0]["scores"]
+
+
+# --- Folders from strangers ---
+
+
+def test_links_are_not_followed(folder: Path, command: Command, tmp_path: Path) -> None:
+    out, secret = folder / "out", tmp_path / "secret"
+    secret.write_text("what nobody may touch")
+    (out / ".lock").unlink()
+    (out / ".lock").symlink_to(secret)
+    code, _, err = command("run", *ARGUMENTS)
+    assert code == 2
+    assert err.startswith("error: out: ")
+    (out / ".lock").unlink()
+    for name in ("results.json", "report.html", "junit.xml"):
+        (out / name).unlink()
+        (out / name).symlink_to(secret)
+    assert command("report", "study.toml", "--out", "out")[0] in (0, 1, 3)
+    assert not (out / "report.html").is_symlink()
+    assert secret.read_text() == "what nobody may touch"
+
+
+@pytest.mark.parametrize("name", ["spikes.h5", "run.json", "."])
+def test_runs_that_are_links_are_missing(
+    name: str, folder: Path, command: Command, tmp_path: Path
+) -> None:
+    run = next((folder / "out" / "runs").iterdir())
+    linked = (run / name).resolve()
+    elsewhere = tmp_path / "elsewhere"
+    shutil.move(linked, elsewhere)
+    linked.symlink_to(elsewhere)
+    code, _, err = command("report", "study.toml", "--out", "out")
+    assert (code, "1 of 6 runs are missing" in err) == (2, True)
+    code, out, _ = command("run", *ARGUMENTS)
+    assert (code, "1 of 6 runs simulated" in out) == (0, True)
+    assert not linked.is_symlink()
+
+
+@pytest.mark.parametrize("name", ["runs", "networks", "logs", "figures"])
+def test_folders_that_are_links_are_refused(name: str, folder: Path, command: Command) -> None:
+    inside = folder / "out" / name
+    target = folder / "elsewhere"
+    if inside.exists():
+        inside.rename(target)
+    else:
+        target.mkdir()
+    inside.symlink_to(target)
+    before = sorted(target.rglob("*"))
+    code, _, err = command("run", *ARGUMENTS)
+    assert (code, err.count("\n")) == (2, 1)
+    assert f"out/{name}: is a symbolic link" in err
+    assert sorted(target.rglob("*")) == before
+
+
+def spike_file(path: Path) -> None:
+    population = PopulationSpikes(3, np.array([1, 2, 5]), np.array([0, 1, 2], np.int32))
+    write_sonata(path, SpikeData(0.1, 10, {"E": population}))
+
+
+def test_spike_files_hold_their_own_data(tmp_path: Path) -> None:
+    """No links inside or to other files, nothing virtual, nothing that swells in memory."""
+    other = tmp_path / "other.h5"
+    spike_file(other)
+    assert read_sonata(other).populations["E"].steps.tolist() == [1, 2, 5]
+
+    def soft(group: h5py.Group) -> None:
+        group["timestamps"] = h5py.SoftLink("/spikes/E/node_ids")
+
+    def external(group: h5py.Group) -> None:
+        group["timestamps"] = h5py.ExternalLink(str(other), "/spikes/E/timestamps")
+
+    def raw(group: h5py.Group) -> None:
+        (tmp_path / "raw").write_bytes(bytes(24))
+        group.create_dataset("timestamps", (3,), "f8", external=[(str(tmp_path / "raw"), 0, 24)])
+
+    def virtual(group: h5py.Group) -> None:
+        layout = h5py.VirtualLayout((3,), "f8")
+        layout[:] = h5py.VirtualSource(str(other), "/spikes/E/timestamps", (3,))
+        group.create_virtual_dataset("timestamps", layout)
+
+    def bomb(group: h5py.Group) -> None:
+        group.create_dataset("timestamps", (10**11,), "f8", chunks=(10**6,))
+
+    def compressed(group: h5py.Group) -> None:
+        group.create_dataset("timestamps", data=np.zeros(10**6), compression="gzip")
+
+    for change in (soft, external, raw, virtual, bomb, compressed):
+        path = tmp_path / f"{change.__name__}.h5"
+        spike_file(path)
+        with h5py.File(path, "a") as file:
+            del file["spikes/E/timestamps"]
+            change(file["spikes/E"])
+        with pytest.raises(RequestError, match=r"timestamps (is a link|does not lie plainly)"):
+            read_sonata(path)
+    with h5py.File(other, "a") as file:
+        file.move("spikes/E", "hidden")
+        file["spikes/E"] = h5py.SoftLink("/hidden")
+    with pytest.raises(RequestError, match="E is a link"):
+        read_sonata(other)
+
+
+def test_temporary_names_cannot_be_foreseen(tmp_path: Path) -> None:
+    names = set()
+    for _ in range(3):
+        with replacing(tmp_path / "file") as temporary:
+            names.add(temporary.name)
+            temporary.write_text("x")
+    assert len(names) == 3
+
+
+# --- Study files ---
+
+
+def refused(path: Path) -> str:
+    with pytest.raises(RequestError) as caught:
+        load_study(path)
+    sentence = str(caught.value)
+    assert sentence.startswith(f"{path}: ")
+    assert len(sentence) < 500
+    return sentence
+
+
+def test_study_files_of_any_size_and_depth(tmp_path: Path) -> None:
+    path = tmp_path / "study.toml"
+    path.write_text(STUDY + "#" * 2**20)
+    assert "larger than 1 MiB" in refused(path)
+    path.write_text(STUDY.replace("[1, 2, 3]", str(list(range(1, 10_002)))))
+    assert "simulation.seeds: must be a list of at most 10000" in refused(path)
+    path.write_text(STUDY.replace("[1, 2, 3]", "9" * 5000))
+    assert "too many digits" in refused(path)
+    for depth in (17, 200, 5000):
+        path.write_text(STUDY.replace("[sim", f"x = {'[' * depth}{']' * depth}\n[sim"))
+        assert "nested" in refused(path)
+        path.write_text(STUDY.replace("[sim", f"{'.'.join('x' * depth)} = 1\n[sim"))
+        assert "nested" in refused(path)
+    for text in ("", "\0", "\ufeff" + STUDY, "[study]\n" * 2):
+        path.write_text(text)
+        refused(path)
+    path.write_bytes(b"\xff\xfe")
+    assert "UTF-8" in refused(path)
+
+
+def test_study_files_that_are_no_files(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", tmp_path, Path("/dev/zero")):
+        assert "is not a file" in refused(path)
+
+
+# --- Failures after and during runs ---
+
+
+def test_a_failing_theory_costs_no_report(
+    folder: Path, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise ZeroDivisionError("theory by zero")
+
+    monkeypatch.setattr(prediction, "predict", fail)
+    assert command("report", "study.toml", "--out", "out")[0] in (0, 1, 3)
+    results = json.loads((folder / "out" / "results.json").read_text())
+    (candidate,) = results["candidates"]
+    assert candidate["scores"]
+    assert (
+        candidate["prediction"]["reason"] == "the theory failed: ZeroDivisionError: theory by zero"
+    )
+    assert "theory by zero" in (folder / "out" / "report.html").read_text()
+
+
+@pytest.mark.parametrize("name", ["theory", "nulls", "durations", "sweeps"])
+def test_a_failing_section_costs_no_report(
+    name: str, folder: Path, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise ZeroDivisionError("nothing to draw")
+
+    monkeypatch.setattr(page.sections, name, fail)
+    assert command("report", "study.toml", "--out", "out")[0] in (0, 1, 3)
+    report = (folder / "out" / "report.html").read_text()
+    assert "is missing, since it could not be made: ZeroDivisionError: nothing to draw" in report
+    assert "float32" in report
+
+
+def test_results_that_cannot_be_written_are_a_failure_after_runs(
+    folder: Path, command: Command
+) -> None:
+    (folder / "out" / "report.html").unlink()
+    (folder / "out" / "report.html").mkdir()
+    code, _, err = command("run", *ARGUMENTS)
+    assert (code, err.count("\n")) == (4, 1)
+    assert err.startswith("error: out: the runs are kept, but there are no results: ")
+
+
+@pytest.fixture
+def disturbed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
+    """Writes the study with runs that are disturbed."""
+
+    def write_study(disturbance: str) -> None:
+        options = f'[backends.disturbed]\ndisturb = "{disturbance}"\n'
+        write(folder, STUDY.replace("emulator", "disturbed").replace("name =", "name =") + options)
+
+    with disturbed_backend.installed(folder, monkeypatch):
+        yield write_study
+
+
+@pytest.mark.parametrize(("how", "words"), [("full", "File too large"), ("vanish", "")])
+def test_trouble_with_the_disk_is_the_run_s(
+    how: str, words: str, folder: Path, command: Command, disturbed: Callable[[str], None]
+) -> None:
+    disturbed(how)
+    code, out, err = command("run", "study.toml", "--jobs", "1")
+    assert code == 4
+    assert "Traceback" not in out + err
+    assert words in out
+    if how == "full":
+        results = json.loads((folder / "results" / "faults" / "results.json").read_text())
+        runs = [
+            run for entry in (results["reference"], *results["candidates"]) for run in entry["runs"]
+        ]
+        assert {run["status"] for run in runs} == {"failed"}
+
+
+# --- What a shared folder tells ---
+
+
+def test_shared_files_tell_no_places(finished: Path) -> None:
+    host = os.uname().nodename
+    for file in (finished / "out").rglob("*"):
+        if file.suffix in (".json", ".html", ".xml", ".npz", ".h5"):
+            content = file.read_bytes()
+            assert str(finished).encode() not in content, file
+            assert str(Path.home()).encode() + b"/" not in content, file
+            if file.name == "run.json":
+                assert json.loads(content)["host"]["name"] == ""
+            elif len(host) > 5:
+                assert host.encode() not in content, file
+
+
+def test_the_host_is_kept_on_request(tmp_path: Path) -> None:
+    write(tmp_path, STUDY.replace('name = "faults"', 'name = "faults"\nkeep_host = true'))
+    assert portability(tmp_path, "run", *ARGUMENTS).returncode == 0
+    record = json.loads(next((tmp_path / "out").glob("runs/*/run.json")).read_text())
+    assert record["host"]["name"] == os.uname().nodename
