@@ -42,6 +42,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from pynn_portability.backends import Backend, Capabilities, Estimate, Observations, Options
+from pynn_portability.backends.ranges import Range, refuse_first
 from pynn_portability.formats.number_format import HeldRealization, NumberFormat
 from pynn_portability.model.cells import Receptor
 from pynn_portability.model.network import Network, PoissonDrive, Population, Projection
@@ -53,6 +54,9 @@ MAX_CONNECTIONS_PER_VIRTUAL_PROCESS = 134_217_726
 
 TICK_MS = 0.001
 """Resolution of NEST's clock."""
+
+RANGE = Range("NEST", currents=700.0, conductances=1e4)
+"""Beyond, NEST's propagators of currents are infinite inside, and 1000 times too large or 0 in the end."""
 
 SLICE_MS = 100.0
 """Simulated between two reports of progress; fixed, so that it cannot change the random input."""
@@ -112,7 +116,7 @@ class NestBackend(Backend[NestOptions]):
                     f"population {population.label!r}: start and duration of {population.cell_type} "
                     "must be one number for all cells"
                 )
-        return problems
+        return problems + RANGE.refusals(Realization(network, 0, timestep))
 
     def threads(self, network: Network, options: NestOptions) -> int:
         """As many as asked, multiplied until every virtual process can hold its connections."""
@@ -138,7 +142,11 @@ class NestBackend(Backend[NestOptions]):
         )
 
     def simulation(self, held: HeldRealization, options: NestOptions) -> NestSimulation:
-        """Build the realized network in NEST's kernel, which is reset first."""
+        """Build the realized network in NEST's kernel, which is reset first.
+
+        RequestError for time constants that were drawn outside of `RANGE`.
+        """
+        refuse_first(RANGE.refusals(held.realization))
         return NestSimulation(held, self.threads(held.network, options))
 
 

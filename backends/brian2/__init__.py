@@ -24,9 +24,10 @@ How a realization is lowered, so that spikes fall into the same steps as in NEST
   evaluates the same exponentials in every step, which is three times slower, and divides by zero
   for tau_m = tau_syn.
 - In pyNN.brian2's ``IF_curr_alpha`` inhibitory currents decay with tau_syn_E, here with tau_syn_I.
-- ``IF_cond_exp`` and ``IF_cond_alpha`` are integrated with the fourth-order Runge-Kutta method at
-  the time step; pyNN.brian2 takes Euler's. NEST's method is adaptive (Runge-Kutta-Fehlberg), so a
-  spike can differ by a step where the membrane potential grazes the threshold.
+- ``IF_cond_exp`` and ``IF_cond_alpha`` are integrated with exact conductances in as many parts of the
+  time step as that takes (`pynn_portability.backends.brian2.conductances`); pyNN.brian2 takes Euler's
+  method. NEST's method is adaptive (Runge-Kutta-Fehlberg, with an error of up to 0.001 mV), so a spike can
+  differ by a step where the membrane potential grazes the threshold.
 - Poisson drive. In every step every neuron receives its weight times a Poisson count with mean
   rate * dt, through code in Brian2's synapse slot. The labels of a drive that starts at s begin
   with s + 2 steps, as those of NEST's ``poisson_generator``. Brian2's ``PoissonInput`` is not used:
@@ -63,6 +64,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from pynn_portability.backends import Backend, Capabilities, Estimate, Observations, Options
+from pynn_portability.backends.ranges import Range, refuse_first
 from pynn_portability.errors import RequestError
 from pynn_portability.formats.arithmetic import SINGLE
 from pynn_portability.formats.number_format import HeldRealization, NumberFormat
@@ -73,6 +75,8 @@ from pynn_portability.spikes.data import PopulationSpikes, SpikeData
 
 MAX_SPIKES_PER_STEP = 0.1
 """Mean above which a Poisson group with at most one spike per cell and step is refused."""
+
+RANGE = Range("Brian2", currents=None, conductances=1e4)
 
 REPORT_SECONDS = 0.5
 """Wall time between two reports of progress."""
@@ -127,7 +131,7 @@ class Brian2Backend(Backend[Brian2Options]):
     def check(self, network: Network, number_format: NumberFormat, timestep: float) -> list[str]:
         """What of the sources Brian2 cannot represent on a grid of ``timestep`` ms."""
         realization = Realization(network, 0, timestep)
-        problems = []
+        problems = RANGE.refusals(realization)
         for population in network.populations:
             label = population.label
             if population.cell.source == "poisson":
@@ -175,7 +179,11 @@ class Brian2Backend(Backend[Brian2Options]):
         )
 
     def simulation(self, held: HeldRealization, options: Brian2Options) -> Brian2Simulation:
-        """Build the realized network in Brian2; RequestError when no compiler is found."""
+        """Build the realized network in Brian2.
+
+        RequestError when no compiler is found, and for time constants that were drawn outside of `RANGE`.
+        """
+        refuse_first(RANGE.refusals(held.realization))
         return Brian2Simulation(held, options.codegen)
 
 

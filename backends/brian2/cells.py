@@ -18,6 +18,8 @@ from pyNN.brian2.cells import BaseNeuronGroup
 from pyNN.brian2.standardmodels.cells import leaky_iaf
 from scipy.special import exprel
 
+from pynn_portability.backends.brian2.conductances import function as membrane_step
+
 FloatArray = NDArray[np.float64]
 
 # Brian2 equations and code; a current is ie or ii, its receptor's time constant tau_syn_e or tau_syn_i
@@ -71,6 +73,47 @@ _ALPHA_UPDATE = """
     ye *= ie_decay
     yi *= ii_decay
 """
+
+# membrane_step has time in steps, conductances times dt / C, and no units
+_CONDUCTANCE_DECLARATIONS = """
+    g_scale : ohm (constant)
+    leak : 1 (constant)
+    volts_per_step : 1 (constant)
+    ge_rate : 1 (constant)
+    gi_rate : 1 (constant)
+    ge_decay : 1 (constant)
+    gi_decay : 1 (constant)
+"""
+
+
+def _conductance_step(slope_e: str, slope_i: str) -> str:
+    excitatory = f"g_scale * ge, {slope_e}, ge_rate, e_rev_e / volt"
+    inhibitory = f"g_scale * gi, {slope_i}, gi_rate, e_rev_i / volt"
+    return f"""
+    v_next = volt * membrane_step(v / volt, {excitatory}, {inhibitory}, leak, volts_per_step)
+    v = int(not_refractory) * v_next + int(not not_refractory) * v
+"""
+
+
+_EXPONENTIAL_CONDUCTANCE_UPDATE = (
+    _conductance_step(slope_e="0.0", slope_i="0.0")
+    + """
+    ge *= ge_decay
+    gi *= gi_decay
+"""
+)
+
+_ALPHA_CONDUCTANCE_UPDATE = (
+    _conductance_step(
+        slope_e="exp(1.0) * ge_rate * g_scale * ye", slope_i="exp(1.0) * gi_rate * g_scale * yi"
+    )
+    + """
+    ge = ge_decay * (ge + exp(1.0) * ge_rate * ye)
+    gi = gi_decay * (gi + exp(1.0) * gi_rate * yi)
+    ye *= ge_decay
+    yi *= gi_decay
+"""
+)
 
 # a count by inversion from one uniform number, none being exp(-mean); Brian2's own poisson() draws
 # and multiplies count + 1 of them
@@ -126,6 +169,19 @@ def _alpha_propagators(dt: Any, p: Mapping[str, Any]) -> dict[str, Any]:
     return result
 
 
+def _conductance_constants(dt: Any, p: Mapping[str, Any]) -> dict[str, Any]:
+    """What `membrane_step` needs of a neuron, shape ``(size,)`` each."""
+    rates = {f"g{r}_rate": np.asarray(dt / p[f"tau_syn_{r}"]) for r in "ei"}
+    per_step = p["v_rest"] * (dt / p["tau_m"]) + p["i_offset"] * dt / p["c_m"]
+    return {
+        "g_scale": dt / p["c_m"],
+        "leak": np.asarray(dt / p["tau_m"]),
+        "volts_per_step": np.asarray(per_step / brian2.volt),
+        **rates,
+        **{f"g{r}_decay": np.exp(-rates[f"g{r}_rate"]) for r in "ei"},
+    }
+
+
 def _excess(dt: Any, tau_syn: Any, tau_m: Any) -> FloatArray:
     """By how much a current's decay exponent exceeds the membrane's."""
     return np.asarray(dt / tau_syn - dt / tau_m)
@@ -159,7 +215,7 @@ class Neurons(BaseNeuronGroup):
     """Integrate-and-fire neurons whose refractory time and threshold are those of NEST."""
 
     declarations = _DECLARATIONS
-    integration: Any = "rk4"
+    integration: Any
 
     def __init__(self, n: int, equations: Any, **parameters: Any) -> None:
         dt = sim.simulator.state.network.clock.dt
@@ -177,10 +233,12 @@ class Neurons(BaseNeuronGroup):
             **self.propagators(dt, parameters),
         )
         self.namespace["poisson_count"] = poisson_count
+        self.namespace["membrane_step"] = membrane_step
 
     @staticmethod
     def propagators(dt: Any, p: Mapping[str, Any]) -> dict[str, Any]:
-        return {}
+        """Constants of the update, shape ``(size,)`` each."""
+        raise NotImplementedError
 
 
 class ExponentialNeurons(Neurons):
@@ -193,6 +251,20 @@ class AlphaNeurons(Neurons):
     declarations = _DECLARATIONS + _EXPONENTIAL_DECLARATIONS + _ALPHA_DECLARATIONS
     integration = staticmethod(lambda equations, variables, options: _ALPHA_UPDATE)
     propagators = staticmethod(_alpha_propagators)
+
+
+class ExponentialConductanceNeurons(Neurons):
+    declarations = _DECLARATIONS + _CONDUCTANCE_DECLARATIONS
+    integration = staticmethod(
+        lambda equations, variables, options: _EXPONENTIAL_CONDUCTANCE_UPDATE
+    )
+    propagators = staticmethod(_conductance_constants)
+
+
+class AlphaConductanceNeurons(Neurons):
+    declarations = _DECLARATIONS + _CONDUCTANCE_DECLARATIONS
+    integration = staticmethod(lambda equations, variables, options: _ALPHA_CONDUCTANCE_UPDATE)
+    propagators = staticmethod(_conductance_constants)
 
 
 class SpikeGenerators(brian2.SpikeGeneratorGroup):
@@ -235,8 +307,8 @@ _CHANGES: Mapping[str, Mapping[str, Any]] = {
         "brian2_model": AlphaNeurons,
         "eqs": leaky_iaf + brian2.Equations(_ALPHA_CURRENTS),
     },
-    "IF_cond_exp": {"brian2_model": Neurons},
-    "IF_cond_alpha": {"brian2_model": Neurons},
+    "IF_cond_exp": {"brian2_model": ExponentialConductanceNeurons},
+    "IF_cond_alpha": {"brian2_model": AlphaConductanceNeurons},
     "SpikeSourceArray": {"brian2_model": SpikeGenerators},
     "SpikeSourcePoisson": {"brian2_model": PoissonSources},
 }

@@ -136,6 +136,10 @@ def arithmetic(state: FloatingPoint | FixedPoint, propagators: FloatArray) -> Ar
     )
 
 
+LARGEST_EXPONENT = 700.0
+"""Below the logarithm of the largest number of double precision."""
+
+
 def propagators(
     parameters: dict[str, FloatArray], timestep: float, nanoampere: bool
 ) -> tuple[FloatArray, NDArray[np.int32]]:
@@ -188,6 +192,8 @@ def _from_current(tau_syn: float, tau_m: float, c_m: float, timestep: float) -> 
     if tau_m != tau_syn:
         beta = tau_syn * tau_m / (tau_m - tau_syn)
         inverse = (tau_m - tau_syn) / (tau_syn * tau_m)
+        if timestep * inverse > LARGEST_EXPONENT:  # the product below would be 0 times infinity
+            return beta / c_m * (math.exp(-timestep / tau_m) - math.exp(-timestep / tau_syn))
         result = beta / c_m * math.exp(-timestep * (1 / tau_syn)) * math.expm1(timestep * inverse)
         if result > 0:
             return result

@@ -32,6 +32,9 @@ FloatArray = NDArray[np.float64]
 MAX_DELAY_STEPS = 1_000_000
 """Longest delay: simulators keep the input of so many steps for every neuron."""
 
+LARGEST, SMALLEST = 1e12, 1e-9
+"""Magnitudes that no quantity of a network has in PyNN's units; beyond, simulators compute infinities."""
+
 NAMED = 3
 """Most objects that a sentence names."""
 
@@ -41,19 +44,19 @@ ON_GRID = 1e-6
 
 @dataclass(frozen=True)
 class Allowed:
-    """Which numbers are allowed, and how a sentence says so; none may be infinite or NaN."""
+    """Which numbers are allowed, and how a sentence says so; none may be beyond `LARGEST`."""
 
     words: str
     holds: Callable[[FloatArray], NDArray[np.bool_]]
 
     def __call__(self, values: FloatArray) -> NDArray[np.bool_]:
-        return np.isfinite(values) & self.holds(values)
+        return (np.abs(values) <= LARGEST) & self.holds(values)
 
 
-FINITE = Allowed("finite numbers", lambda x: np.full(np.shape(x), True))
-POSITIVE = Allowed("positive numbers", lambda x: x > 0)
-NOT_NEGATIVE = Allowed("zero and positive numbers", lambda x: x >= 0)
-NOT_POSITIVE = Allowed("zero and negative numbers", lambda x: x <= 0)
+FINITE = Allowed(f"finite numbers up to {LARGEST:g}", lambda x: np.full(np.shape(x), True))
+POSITIVE = Allowed(f"positive numbers from {SMALLEST:g} to {LARGEST:g}", lambda x: x >= SMALLEST)
+NOT_NEGATIVE = Allowed(f"zero and positive numbers up to {LARGEST:g}", lambda x: x >= 0)
+NOT_POSITIVE = Allowed(f"zero and negative numbers down to -{LARGEST:g}", lambda x: x <= 0)
 
 
 def violations(network: Network, seeds: Sequence[int], timestep: float) -> list[str]:
@@ -121,7 +124,7 @@ def _of_population(population: Population, realizations: list[Realization]) -> I
         for lower, upper in cell.ascending:
             yield from _not_ascending(population, lower, upper, realizations)
     for index, times in enumerate(population.spike_times):
-        bad = times[~NOT_NEGATIVE(times)]
+        bad = times[~(np.isfinite(times) & (times >= 0))]
         if bad.size:
             yield (
                 f"{where}: spike_times of cell {index} hold {bad[0]:g} ms; allowed are finite times from "
