@@ -42,7 +42,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from pynn_portability.backends import Backend, Capabilities, Estimate, Observations, Options
-from pynn_portability.backends.ranges import Range, refuse_first
+from pynn_portability.backends.ranges import Range, longest_delay, refuse_first
 from pynn_portability.formats.number_format import HeldRealization, NumberFormat
 from pynn_portability.model.cells import Receptor
 from pynn_portability.model.network import Network, PoissonDrive, Population, Projection
@@ -136,7 +136,11 @@ class NestBackend(Backend[NestOptions]):
         n_threads = min(self.threads(network, options), os.cpu_count() or 1)
         events = synapses * 3.0 * n_steps * timestep / 1000.0
         return Estimate(
-            memory_bytes=250e6 + 3e3 * neurons + 50.0 * synapses,
+            memory_bytes=250e6
+            + 3e3 * neurons
+            + 50.0 * synapses
+            # a ring buffer for each receptor of every neuron
+            + 16.0 * neurons * longest_delay(network, timestep),
             build_seconds=3.0 + 4e-7 * synapses,
             simulate_seconds=(6e-8 * neurons * n_steps + 1.1e-7 * events) / n_threads,
         )

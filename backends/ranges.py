@@ -1,4 +1,4 @@
-"""Ranges of time constants and weights in which simulators were measured to be right.
+"""Ranges of time constants and weights in which simulators were measured to be right, and of delays.
 
 ``benchmarks/limits.py`` measures them; its table is in ``docs/backends.md``. Outside a simulator is wrong, or
 nobody has looked.
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pynn_portability.errors import RequestError
-from pynn_portability.model.network import Distribution, PoissonDrive, Projection
+from pynn_portability.model.network import Distribution, Network, PoissonDrive, Projection
 from pynn_portability.realize.distributions import quantile
 from pynn_portability.realize.realization import Realization
 from pynn_portability.realize.streams import LARGEST_UNIFORM, SMALLEST_UNIFORM
@@ -22,6 +22,18 @@ def refuse_first(sentences: list[str]) -> None:
     """Raise RequestError with the first of the sentences, if there is one."""
     if sentences:
         raise RequestError(sentences[0])
+
+
+def longest_delay(network: Network, timestep: float) -> int:
+    """The longest delay that there can be, in steps of ``timestep`` ms; 0 without any."""
+    longest = 0.0
+    items: list[Projection | PoissonDrive] = [*network.projections, *network.drives]
+    for item in items:
+        delay = item.delay
+        if isinstance(delay, Distribution):
+            delay = quantile(delay, np.array([LARGEST_UNIFORM]))
+        longest = max(longest, float(np.max(delay, initial=0.0)))
+    return round(longest / timestep)
 
 
 @dataclass(frozen=True)

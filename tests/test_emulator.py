@@ -70,6 +70,35 @@ def microcircuit(scale: float = 0.02, **parameters: Any) -> Network:
     return capture(build, {"scale": scale, "connectivity": "fixed_indegree", **parameters}, 0.1)
 
 
+@pytest.mark.parametrize("own_parameters", [False, True])
+@pytest.mark.parametrize(
+    "text", ["double", "float32", "s16.15", "spinnaker-full", "spinnaker-full-4"]
+)
+@pytest.mark.parametrize("tau_refrac", [0.0, 0.1, 2.0])
+def test_no_cell_writes_beyond_its_room(text: str, own_parameters: bool, tau_refrac: float) -> None:
+    """Cells that are reset above their threshold spike as often as there is room for, and no more.
+
+    Such cells are refused before; what is compiled must not depend on that.
+    """
+    size, n_steps = 3000, 200
+    # SpiNNaker's arithmetic is refused with such a reset; there, the input is as strong
+    lowest, highest = (-60.0, -51.0) if text.startswith("spinnaker") else (-50.0, -40.0)
+    reset = np.linspace(lowest, highest, size) if own_parameters else highest
+    parameters = {**CELL, "v_reset": reset, "i_offset": 60.0, "tau_refrac": tau_refrac}
+    cells = Population("E", size, "IF_curr_exp", parameters, {"v": -40.0}, True)
+    synapses = Projection("E->E", "E", "E", "excitatory", FixedTotalNumber(9000), 0.01, 0.1)
+    realization = Realization(Network((cells,), (synapses,)), 1, 0.1)
+    for threads in (1, 2):
+        found = simulate(realization, text, n_steps, threads=threads).populations["E"]
+        held = round(tau_refrac / 0.1)
+        counts = np.bincount(found.neurons, minlength=size)
+        # spikes in (sub-)steps 1, 2 + held, 3 + 2 held, ...
+        substeps = 4 if text.endswith("-4") else 1
+        assert counts.max() <= min(n_steps, -(-n_steps * substeps // (held * substeps + 1)))
+        assert counts.min() >= n_steps // (held + 2)
+        assert ((found.steps >= 1) & (found.steps <= n_steps)).all()
+
+
 # --- The same as NEST ---
 
 

@@ -56,6 +56,7 @@ from pynn_portability.backends.emulator.synapses import (
     Storage,
     weight_storage,
 )
+from pynn_portability.backends.ranges import longest_delay
 from pynn_portability.errors import RequestError
 from pynn_portability.formats.arithmetic import FixedPoint, SpinnakerArithmetic
 from pynn_portability.formats.number_format import HeldRealization, NumberFormat
@@ -66,6 +67,9 @@ from pynn_portability.model.network import Network, Population
 from pynn_portability.realize.realization import Realization, Synapses
 from pynn_portability.realize.streams import Stream
 from pynn_portability.spikes.data import PopulationSpikes, SpikeData
+
+MAX_POPULATIONS = 2**16 - 1
+"""Populations are numbered in 16 bits."""
 
 SLICE_SECONDS = 0.2
 """Wall time between two reports of progress, about; also how fast an interruption is noticed."""
@@ -112,6 +116,11 @@ class EmulatorBackend(Backend[EmulatorOptions]):
 
     def check(self, network: Network, number_format: NumberFormat, timestep: float) -> list[str]:
         """What of the network SpiNNaker's arithmetic cannot represent; every other one can all."""
+        if len(network.populations) > MAX_POPULATIONS:
+            return [
+                f"there are {len(network.populations)} populations, the emulator is allowed "
+                f"{MAX_POPULATIONS}; make one of those that are alike"
+            ]
         if isinstance(number_format.state, SpinnakerArithmetic):
             return _beyond_spinnaker(network, number_format.state, timestep)
         return []
@@ -155,7 +164,11 @@ class EmulatorBackend(Backend[EmulatorOptions]):
         if number_format.weights.drawn_beforehand:
             build_seconds += 7e-8 * synapses  # in one thread
         return Estimate(
-            memory_bytes=300e6 + 1500.0 * neurons + bytes_per_synapse * synapses,
+            memory_bytes=300e6
+            + 1500.0 * neurons
+            + bytes_per_synapse * synapses
+            # where the synapses of each delay begin, for every source
+            + 4.0 * neurons * longest_delay(network, timestep),
             build_seconds=build_seconds,
             simulate_seconds=(1.5e-9 * neurons * n_steps + 2.5e-9 * events) / n_threads,
         )

@@ -705,9 +705,11 @@ def _step(j, views, p_m, p_e, p_i, p_0, d_e, d_i, threshold, reset, held_steps, 
     v, i_e, i_i, from_e, from_i, held = views
     e, i = _take(i_e[j], from_e, j, rules), _take(i_i[j], from_i, j, rules)
     moved = _advance(v[j], e, i, p_m, p_e, p_i, p_0, rules)
-    moved = v[j] if held[j] else moved
+    free = held[j] == 0
+    moved = moved if free else v[j]
     i_e[j], i_i[j] = _decay(e, d_e, rules), _decay(i, d_i, rules)
-    spike = moved >= threshold
+    # even one that is reset above its threshold: so many spikes there can be is what there is room for
+    spike = free & (moved >= threshold)
     v[j] = reset if spike else moved
     held[j] = held_steps if spike else max(held[j] - 1, 0)
     spiking[j] = spike
@@ -811,14 +813,15 @@ def _update_cores(part, low, high, constants, shifts, held_steps, neurons, rules
             current = np.int32(i_e[j] - i_i[j] + _at(offset, j))
             target = np.int32(_times(current, _at(resistance, j)) + _at(rest, j))
             moved = np.int32(target - _times(_at(decay, j), np.int32(target - v[j])))
-            moved = v[j] if held[j] else moved
+            free = held[j] == 0
+            moved = moved if free else v[j]
             i_e[j], i_i[j] = _scaled(i_e[j], _at(d_e, j)), _scaled(i_i[j], _at(d_i, j))
-            spike = moved >= _at(threshold, j)
+            spike = free & (moved >= _at(threshold, j))
             v[j] = _at(reset, j) if spike else moved
             held[j] = _at(held_steps, j) if spike else max(held[j] - 1, 0)
-            # refractoriness lasts a step at least: there is one spike in a step at most
+            # a core sends one spike in a time step, whatever its sub-steps say
+            n_spikes += spike & (spiking[j] == 0)
             spiking[j] |= spike
-            n_spikes += spike
     return n_spikes
 
 
