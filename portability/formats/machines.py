@@ -334,10 +334,14 @@ class _TwoValues(_Scaled):
     @cached_property
     def _levels(self) -> tuple[float, float, float]:
         """Magnitudes of the lower value, of the mean and of the upper value of the scope."""
+        if _largest(self.item, self._realization) == 0:
+            return 0.0, 0.0, 0.0
         moments = []
         for member in _members(self.item, self._weights.scope, self._realization.network):
-            mean, sd = mean_and_sd(member.weight)
-            moments.append((_count(member, self._realization), abs(mean), sd))
+            # what has no weight is left out, and so has no part in the two values of the others
+            if _largest(member, self._realization) > 0:
+                mean, sd = mean_and_sd(member.weight)
+                moments.append((_count(member, self._realization), abs(mean), sd))
         counts, means, sds = np.array(moments).T
         mean = float(np.average(means, weights=counts))
         square = float(np.average(sds**2 + means**2, weights=counts))
@@ -350,6 +354,8 @@ class Levelled(_Scaled):
 
     def _hold(self, weights: FloatArray, start: int) -> FloatArray:
         rule, unit, sign = self._weights, self.unit, self._sign
+        if unit == 0:
+            return np.zeros_like(weights)
         signs = np.where(weights < 0, -1.0, 1.0) if rule.sign == "synapse" else sign
         magnitudes = np.abs(weights)
         if rule.sign == "receptor":
@@ -391,31 +397,42 @@ class Levelled(_Scaled):
 
     def largest(self) -> float:
         """A bound, mostly reached, on the magnitude of the held weights (nA or uS)."""
-        given = self._given
-        if given is not None and self._weights.overflow == "wrap":
-            highest = float(self._weights.menu[-1])
-            if np.abs(given).max() / self.unit > highest:
-                return highest * self.unit
-        return super().largest()
+        given, rule = self._given, self._weights
+        if given is None or self.unit == 0:
+            return 0.0
+        position = float(np.abs(given).max()) / self.unit
+        if rule.overflow == "wrap" and position > rule.menu[-1]:
+            highest = len(rule.menu) - 1
+        elif rule.rounding == "stochastic":
+            # any weight may become the level above it
+            highest = min(int(np.searchsorted(rule.menu, position)), len(rule.menu) - 1)
+        else:
+            return super().largest()
+        magnitude = float(rule.menu[highest]) * self.unit
+        return float(np.abs(self._represent(np.array([-magnitude, magnitude]))).max())
 
     @cached_property
     def unit(self) -> float:
-        """What one unit of the scale is worth, in nA or uS."""
+        """What one unit of the scale is worth, in nA or uS; 0 where all that it would scale is 0."""
         rule, item, realization = self._weights, self.item, self._realization
+        # where the lowest level is not zero, only synapses that are left out have no weight
+        if rule.menu[0] > 0 and _largest(item, realization) == 0:
+            return 0.0
         if rule.scale == "expected_sum":
             return ring_buffers(realization)[item.target, item.receptor].unit
         if rule.unit is not None:
             return rule.unit
         members = _members(item, rule.scope, realization.network)
         largest = max(_largest(m, realization) for m in members)
-        if largest == 0:
-            return 1.0
         unit = largest / float(rule.menu[-1])
+        # the smallest numbers divided by the highest level are 0, too
+        if unit == 0:
+            return 0.0
         if rule.scale == "power_of_two":
             return 2.0 ** math.ceil(math.log2(unit))
         own = _largest(item, realization)
         if rule.refinement and own > 0:
-            unit /= 2.0 ** min(rule.refinement, math.floor(math.log2(largest / own)))
+            unit /= 2.0 ** min(rule.refinement, _powers_of_two(largest, own))
         return unit
 
 
@@ -493,6 +510,14 @@ def _largest(item: Projection | PoissonDrive, realization: Realization) -> float
     """The largest magnitude among the realized weights, 0 if there are none."""
     found = _extremes(item, realization)
     return 0.0 if found is None else float(np.abs(found).max())
+
+
+def _powers_of_two(largest: float, own: float) -> int:
+    """How often ``own`` can be doubled without exceeding ``largest``."""
+    ratio = largest / own  # infinite where ``own`` is one of the smallest numbers
+    if math.isinf(ratio):
+        return math.frexp(largest)[1] - math.frexp(own)[1] - 1
+    return math.floor(math.log2(ratio))
 
 
 def _rounded(values: FloatArray, rounding: str) -> FloatArray:

@@ -94,7 +94,8 @@ class _Binned(HeldWeights):
     def _hold(self, weights: FloatArray, start: int) -> FloatArray:
         mean, width = self._mean, self._width
         if width == 0:
-            return weights
+            # the mean is each of them, but for the smallest numbers, whose SD is 0 in doubles
+            return np.full_like(weights, mean)
         index = _bin_index(weights, mean, width, self._bins)
         return _dale(_centre(index, mean, width, self._bins), mean)
 
