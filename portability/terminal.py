@@ -398,7 +398,12 @@ def inventory(names: Mapping[str, Any]) -> None:
         for name, option in backend["options"].items():
             print(f"    {name} = {json.dumps(option['default'])}  ({option['meaning']})")
     print(f"formats {', '.join(names['formats'])}\n")
-    table(("machine", ""), list(names["machines"].items()))
+    evidence = names["evidence"]
+    rows = []
+    for name, title in names["machines"].items():
+        known = evidence[name if name in evidence else name.removesuffix("-full")]
+        rows.append((name, title, known["evidence"]))
+    table(("machine", "", "evidence"), rows)
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

@@ -49,6 +49,12 @@ MAX_DELAY = 2**31 - 1
 RARE = 0.001
 """Longer delays than all but this fraction are not reported as too long for a machine."""
 
+LATER_KEYS = ("full_scale", "multiple", "threshold_limit", "threshold_factor")
+"""Of ``[weights]``, added after there were runs."""
+
+EVIDENCE = ("proven bit for bit", "proven in part", "from sources only")
+"""What the numbers of a machine rest on."""
+
 NAMED = 3
 """Most projections that a sentence names."""
 
@@ -83,7 +89,19 @@ class Weights(Section):
     unit: float | None = Field(
         default=None, gt=0, allow_inf_nan=False, description="a positive number (nA or uS)"
     )
+    full_scale: float | None = Field(
+        default=None, gt=0, allow_inf_nan=False, description="a positive number of levels"
+    )
     refinement: int = Field(default=0, ge=0, le=30, description="a whole number from 0 to 30")
+    multiple: float | None = Field(
+        default=None, gt=0, allow_inf_nan=False, description="a positive number of levels"
+    )
+    threshold_limit: int | None = Field(
+        default=None, gt=0, lt=2**31, description="a positive whole number"
+    )
+    threshold_factor: Literal["any", "power_of_two"] = Field(
+        default="any", description='"any" or "power_of_two"'
+    )
     sign: Literal["receptor", "synapse", "absolute"] = Field(
         default="receptor", description='"receptor", "synapse" or "absolute"'
     )
@@ -110,6 +128,9 @@ class Weights(Section):
             raise ValueError("levels: each must be larger than the one before")
         if (self.unit is None) == (self.scale == "fixed"):
             raise ValueError('unit: must be given with scale = "fixed" and only with it')
+        if self.scale != "largest":
+            only_largest = {"full_scale", "multiple", "threshold_limit", "threshold_factor"}
+            _only(given & only_largest, set(), 'another scale than "largest"')
         if self.scale == "expected_sum" and (self.scope, self.bits) != ("receptor", 16):
             raise ValueError(
                 'scope: must be "receptor", with bits = 16, where scale = "expected_sum", which is '
@@ -176,6 +197,10 @@ class Machine(Section):
     title: str = Field(min_length=1, max_length=100, description="a line of at most 100 characters")
     sources: list[str] = Field(min_length=1, description="a list of at least one citation")
     not_modelled: list[str] = Field(description="a list of sentences")
+    evidence: Literal["proven bit for bit", "proven in part", "from sources only"] = Field(
+        default="from sources only", description=", ".join(f'"{words}"' for words in EVIDENCE)
+    )
+    proof: str = Field(default="", description="a sentence: what was compared with what")
     weights: Weights
     delays: Delays = Delays()
     time: Time = Time()
@@ -187,10 +212,21 @@ class Machine(Section):
     def file(self) -> Path:
         return self._file
 
+    @model_validator(mode="after")
+    def _proof_of_evidence(self) -> Machine:
+        if self.evidence != "from sources only" and not self.proof:
+            raise ValueError(f"proof: is missing, what is {self.evidence} says against what")
+        return self
+
     @cached_property
     def fingerprint(self) -> str:
         """SHA-256 of all that decides a simulation."""
-        content = self.model_dump(mode="json", exclude={"title", "sources", "not_modelled"})
+        words = {"title", "sources", "not_modelled", "evidence", "proof"}
+        content = self.model_dump(mode="json", exclude=words)
+        # keys that came later count where they are used, so that earlier runs keep their identity
+        for name in LATER_KEYS:
+            if content["weights"][name] == Weights.model_fields[name].default:
+                del content["weights"][name]
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
@@ -206,7 +242,9 @@ class MachineWeights(WeightFormat):
 
     @property
     def notes(self) -> tuple[str, ...]:  # type: ignore[override]
-        return tuple(self.machine.not_modelled)
+        machine = self.machine
+        evidence = f"Evidence for the numbers of this machine: {machine.evidence}."
+        return (" ".join([evidence, machine.proof]).strip(), *machine.not_modelled)
 
     @property
     def shared_by_network(self) -> bool:  # type: ignore[override]
@@ -356,7 +394,7 @@ class Levelled(_Scaled):
         rule, unit, sign = self._weights, self.unit, self._sign
         if unit == 0:
             return np.zeros_like(weights)
-        signs = np.where(weights < 0, -1.0, 1.0) if rule.sign == "synapse" else sign
+        signs = np.where(weights < 0, -1.0, 1.0) if rule.sign == "synapse" else np.float64(sign)
         magnitudes = np.abs(weights)
         if rule.sign == "receptor":
             magnitudes = np.maximum(sign * weights, 0.0)
@@ -371,8 +409,32 @@ class Levelled(_Scaled):
             level = _rounded(signs * position, rule.rounding) * signs
         size = len(rule.menu)
         level = level % size if rule.overflow == "wrap" else np.clip(level, 0, size - 1)
+        positive, negative = self._magnitudes
+        chosen = level.astype(np.int64)
+        if positive is negative:
+            magnitudes = positive[chosen]
+        else:
+            magnitudes = np.where(signs > 0, positive[chosen], negative[chosen])
         # what is added turns -0 into 0
-        return signs * (rule.menu[level.astype(np.int64)] * unit) + 0.0
+        return signs * magnitudes + 0.0
+
+    @cached_property
+    def _magnitudes(self) -> tuple[FloatArray, FloatArray]:
+        """What the levels of positive and of negative weights are worth, in nA or uS, ascending."""
+        menu, multiple = self._weights.menu, self.multiple
+        if not multiple:
+            magnitudes = menu * self.unit
+            return magnitudes, magnitudes
+        rounding = self._weights.rounding
+        again = "nearest_even" if rounding == "stochastic" else rounding
+        finer = self.unit / multiple
+        if self._weights.multiple is None and self._weights.threshold_factor == "any":
+            magnitudes = np.abs(_rounded(menu * finer, again)) * multiple
+            return magnitudes, magnitudes
+        # rounded up beyond the highest level, a weight has that level, whose bits are dropped
+        highest = float(menu[-1]) * finer
+        positive = np.minimum(_rounded(menu * finer, again), np.floor(highest)) * multiple
+        return positive, np.minimum(-_rounded(-menu * finer, again), np.ceil(highest)) * multiple
 
     def most_values(self) -> int | None:
         rule = self._weights
@@ -390,10 +452,10 @@ class Levelled(_Scaled):
 
     @property
     def values(self) -> FloatArray:
-        magnitudes = self._weights.menu * self.unit
+        positive, negative = self._magnitudes
         if self._weights.sign == "synapse":
-            return np.unique(np.concatenate([-magnitudes, magnitudes]) + 0.0)
-        return np.unique(self._sign * magnitudes + 0.0)
+            return np.unique(np.concatenate([-negative, positive]) + 0.0)
+        return np.unique((positive if self._sign > 0 else -negative) + 0.0)
 
     def largest(self) -> float:
         """A bound, mostly reached, on the magnitude of the held weights (nA or uS)."""
@@ -408,7 +470,7 @@ class Levelled(_Scaled):
             highest = min(int(np.searchsorted(rule.menu, position)), len(rule.menu) - 1)
         else:
             return super().largest()
-        magnitude = float(rule.menu[highest]) * self.unit
+        magnitude = max(float(magnitudes[highest]) for magnitudes in self._magnitudes)
         return float(np.abs(self._represent(np.array([-magnitude, magnitude]))).max())
 
     @cached_property
@@ -422,18 +484,68 @@ class Levelled(_Scaled):
             return ring_buffers(realization)[item.target, item.receptor].unit
         if rule.unit is not None:
             return rule.unit
-        members = _members(item, rule.scope, realization.network)
-        largest = max(_largest(m, realization) for m in members)
-        unit = largest / float(rule.menu[-1])
-        # the smallest numbers divided by the highest level are 0, too
-        if unit == 0:
-            return 0.0
-        if rule.scale == "power_of_two":
+        unit = self._shared_unit
+        if rule.scale == "power_of_two" and unit:
             return 2.0 ** math.ceil(math.log2(unit))
         own = _largest(item, realization)
         if rule.refinement and own > 0:
-            unit /= 2.0 ** min(rule.refinement, _powers_of_two(largest, own))
+            unit /= 2.0 ** min(rule.refinement, _powers_of_two(self._largest_of_scope, own))
         return unit
+
+    @cached_property
+    def multiple(self) -> float | None:
+        """What all values are whole multiples of, in nA or uS; None if of nothing but `unit`."""
+        rule = self._weights
+        step = self._shared_unit * (rule.multiple or 1.0)
+        if rule.threshold_limit is None or step == 0:
+            return step if rule.multiple else None
+        needed = self._threshold / step
+        if needed <= rule.threshold_limit:
+            return step if rule.multiple else None
+        if math.isinf(needed):
+            return self._threshold / rule.threshold_limit
+        if rule.threshold_factor == "power_of_two":
+            return step * 2.0 ** math.ceil(math.log2(needed / rule.threshold_limit))
+        # the tool rounds the threshold before it sees that it is too large
+        return step * float(np.rint(needed)) / rule.threshold_limit
+
+    @cached_property
+    def _largest_of_scope(self) -> float:
+        members = _members(self.item, self._weights.scope, self._realization.network)
+        return max(_largest(m, self._realization) for m in members)
+
+    @property
+    def _shared_unit(self) -> float:
+        """What a level is worth for all of the scope; the smallest numbers may become 0."""
+        return self._largest_of_scope / (self._weights.full_scale or float(self._weights.menu[-1]))
+
+    @cached_property
+    def _threshold(self) -> float:
+        """The largest of the scope's thresholds, as `threshold_weight`."""
+        members = _members(self.item, self._weights.scope, self._realization.network)
+        targets = dict.fromkeys(m.target for m in members)
+        return max((threshold_weight(t, self._realization) for t in targets), default=0.0)
+
+
+def threshold_weight(population: str, realization: Realization) -> float:
+    """The weight (nA) of the one spike that a machine reaches the threshold with, without any leak.
+
+    A synaptic current that decays by exp(-dt / tau_syn) per step sums up to
+    tau_syn (1 - exp(-dt / tau_syn)) / dt times less than a spike's charge, tau_syn w, so this is
+    cm (v_thresh - v_rest) / (tau_syn (1 - exp(-dt / tau_syn))), the largest over receptors and neurons;
+    0 for populations that have no such threshold, or synapses of another kind.
+    """
+    described = realization.network.population(population)
+    if described.is_source or described.cell.conductance_based:
+        return 0.0
+    parameters = realization.parameters(population)
+    if not parameters.keys() >= {"cm", "v_thresh", "v_rest"}:
+        return 0.0
+    charge = parameters["cm"] * (parameters["v_thresh"] - parameters["v_rest"])
+    found = [0.0]
+    for tau in (parameters[n] for n in described.cell.synaptic_time_constants.values()):
+        found.append(float(np.max(charge / (tau * -np.expm1(-realization.timestep / tau)))))
+    return max(found)
 
 
 def load_machine(name: str, base: Path = Path()) -> Machine:

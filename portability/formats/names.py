@@ -149,6 +149,12 @@ def machine_formats() -> dict[str, str]:
     return found
 
 
+def machine_evidence() -> dict[str, dict[str, str]]:
+    """What the numbers of the shipped machines rest on, by their names: ``evidence`` and ``proof``."""
+    machines = {name: load_machine(name) for name in shipped_machines()}
+    return {n: {"evidence": m.evidence, "proof": m.proof} for n, m in machines.items()}
+
+
 def _unknown(text: str) -> RequestError:
     numbers = text.partition("@")[0]
     bins = re.match(r"[a-z]*-?([0-9]+)", numbers)
