@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import importlib.metadata
 import json
@@ -31,6 +32,11 @@ Combination = tuple[str, str]
 """(backend, format)"""
 
 JUDGING = "judging"
+
+VISIBLE_CHANGE = 0.01
+"""Relative change of a mean weight that is worth a sentence."""
+NAMED = 4
+"""Most projections that a sentence names."""
 
 
 @dataclass(frozen=True)
@@ -240,6 +246,7 @@ class _Judged:
         )
         populations = [p.label for p in plan.network.recorded]
         ensemble = self._evidence[combination].whole
+        weights = _weights(plan, combination[1])
         return {
             "backend": combination[0],
             "format": combination[1],
@@ -248,7 +255,9 @@ class _Judged:
             "sparse": _sparse(populations, ensemble, self._duration),
             "cost": _mean_cost(outcomes),
             "runs": [_run_entry(outcome, self._store) for outcome in outcomes],
+            "weights": weights,
             "notes": [
+                *_changed_means(weights),
                 *number.notes,
                 *number.restrictions(plan.networks[timestep], timestep),
                 *_observations(outcomes),
@@ -299,6 +308,35 @@ class _Judged:
                 }
             )
         return entries
+
+
+def _weights(plan: Plan, name: str) -> list[dict[str, Any]]:
+    """Mean and SD of weights before and after; none of weights that the format cannot hold."""
+    study = plan.study
+    timestep, seed = study.timestep(name), study.simulation.seeds[0]
+    try:
+        moments = study.number_format(name).weight_moments(plan.networks[timestep], seed, timestep)
+    except RequestError:  # its runs have failed, and say why
+        return []
+    return [dataclasses.asdict(entry) for entry in moments]
+
+
+def _changed_means(weights: Sequence[Mapping[str, Any]]) -> list[str]:
+    """A sentence about the projections and drives whose mean weight a format changes visibly."""
+    changes = {
+        entry["label"]: entry["held_mean"] / entry["mean"] - 1
+        for entry in weights
+        if entry["held_mean"] is not None and entry["mean"]
+    }
+    named = [
+        f"{label!r} ({change:+.1%})"
+        for label, change in sorted(changes.items(), key=lambda item: -abs(item[1]))
+        if abs(change) > VISIBLE_CHANGE
+    ]
+    if not named:
+        return []
+    more = f" and {len(named) - NAMED} more" if len(named) > NAMED else ""
+    return [f"The format changes mean weights: {', '.join(named[:NAMED])}{more}."]
 
 
 def _study_entry(study: Study) -> dict[str, Any]:
