@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from test_loihi import compiled
 
 from pynn_portability.formats.machines import Machine, MachineWeights, load_machine
 from pynn_portability.model.connectivity import FixedTotalNumber
@@ -124,6 +125,57 @@ def test_weights_of_loihi_are_those_of_nengo_loihi(tmp_path, seed, factors, stre
         np.testing.assert_array_equal(np.rint(integers)[~tie], answer[f"group/{name}"][~tie])
         compared += (~tie).sum()
     assert compared >= 2990
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize("mixed", [True, False])
+def test_neurons_of_loihi_are_those_of_lava(tmp_path, seed, mixed):
+    """Voltages, currents and spikes of 20 neurons over 500 steps, value by value."""
+    rng = np.random.default_rng(seed)
+    n, inputs, steps = 20, 15, 500
+    # of a group of both signs, lava keeps even numbers
+    weights = 2 * rng.integers(-70, 100, (n, inputs))
+    if not mixed:
+        weights = np.abs(weights)
+    arriving = (rng.random((inputs, steps)) < 0.3).astype(np.int64)
+    du, dv = int(rng.integers(0, 4096)), int(rng.integers(0, 1000))
+    vth = int(rng.integers(100, 2_000))
+    bias, exponent = int(rng.integers(-200, 200)), int(rng.integers(0, 4))
+    answer = ask(
+        tmp_path,
+        "lava_neurons",
+        weights=weights,
+        spikes=arriving,
+        exponent=0,
+        du=du,
+        dv=dv,
+        vth=vth,
+        bias=bias,
+        bias_exponent=exponent,
+    )
+    columns = np.array([[4095 - du], [4096 - dv], [bias << exponent], [64 * vth]])
+    # lava delivers a spike in the step after it
+    arrived = np.vstack([np.zeros((1, n), np.int64), 64 * (weights @ arriving).T[:-1]])
+    found = compiled(arrived, columns)
+    assert answer["spikes"].sum() > 50
+    for i, name in enumerate(("v", "u", "spikes")):
+        np.testing.assert_array_equal(found[..., i], answer[name], name)
+
+
+def test_overflow_on_loihi_is_that_of_lava(tmp_path):
+    """Voltages saturate at 2^23 - 1, and currents wrap around."""
+    weights = np.full((2, 200), 254)
+    weights[1] = -254
+    arriving = np.ones((200, 60), np.int64)
+    setting = {"du": 0, "dv": 0, "vth": 131_071, "bias": 0, "bias_exponent": 0}
+    answer = ask(tmp_path, "lava_neurons", weights=weights, spikes=arriving, exponent=0, **setting)
+    columns = np.array([[4095], [4096], [0], [64 * 131_071]])
+    arrived = np.vstack([np.zeros((1, 2), np.int64), 64 * (weights @ arriving).T[:-1]])
+    found = compiled(arrived, columns)
+    for i, name in enumerate(("v", "u", "spikes")):
+        np.testing.assert_array_equal(found[..., i], answer[name], name)
+    assert (np.diff(answer["u"][:, 0]) < 0).any()
+    assert (answer["v"][:, 1] == 1 - 2**23).any()
 
 
 # --- Xylo ---

@@ -267,6 +267,15 @@ class MachineWeights(WeightFormat):
             return _TwoValues(item, represent, realization, weights)
         return Levelled(item, represent, realization, weights)
 
+    def whole_units(self, realization: Realization) -> dict[str, float]:
+        """What weights onto a population are whole multiples of (nA), by label; 0 without weights."""
+        units = {p.label: 0.0 for p in realization.network.populations}
+        for item in _items(realization.network):
+            held = self.on(item, realization, lambda weights: weights)
+            if isinstance(held, Levelled) and held.multiple:
+                units[item.target] = held.multiple
+        return units
+
     def delay_steps(self, milliseconds: FloatArray, timestep: float) -> NDArray[np.int32]:
         """Delays (ms) as the machine has them, in steps of ``timestep`` ms, at least one."""
         delays = self.machine.delays
