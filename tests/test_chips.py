@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from test_loihi import compiled
 
-from pynn_portability.formats.machines import Machine, MachineWeights, load_machine
+from pynn_portability.formats.machines import SHIPPED, Machine, MachineWeights, load_machine
 from pynn_portability.model.connectivity import FixedTotalNumber
 from pynn_portability.model.network import Distribution, Network, Population, Projection
 from pynn_portability.realize.realization import Realization, Synapses
@@ -181,11 +181,8 @@ def test_overflow_on_loihi_is_that_of_lava(tmp_path):
 # --- Xylo ---
 
 
-@pytest.mark.parametrize("seed", [1, 2, 3])
-@pytest.mark.parametrize(("timestep", "shrinks"), [(0.1, False), (0.025, True), (0.01, True)])
-def test_weights_of_xylo_are_those_of_rockpool(tmp_path, seed, timestep, shrinks):
-    realization = Realization(network({}), seed, timestep)
-    synapses = drawn(realization)
+def by_neuron(synapses: dict[str, Synapses]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Targets of all synapses, their places among those of the target, and a table (places, targets)."""
     target = np.concatenate([s.target for s in synapses.values()])
     weights = np.concatenate([s.weight for s in synapses.values()])
     table = np.zeros((np.bincount(target).max(), 10))
@@ -194,13 +191,39 @@ def test_weights_of_xylo_are_those_of_rockpool(tmp_path, seed, timestep, shrinks
         mine = np.flatnonzero(target == t)
         place[mine] = np.arange(len(mine))
         table[: len(mine), t] = weights[mine]
+    return target, place, table
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize(("timestep", "shrinks"), [(0.1, False), (0.025, True), (0.01, True)])
+def test_weights_of_xylo_are_those_of_rockpool(tmp_path, seed, timestep, shrinks):
+    realization = Realization(network({}), seed, timestep)
+    target, place, table = by_neuron(drawn(realization))
     needed = 0.25 * 15.0 / (0.5 * -np.expm1(-timestep / 0.5))
     answer = ask(tmp_path, "rockpool_weights", weights=table, threshold=np.full(10, needed))
     limited = answer["global/threshold"].max() == 32767
     assert limited == shrinks
     ours = np.concatenate(list(held(load_machine("xylo"), realization).values()))
-    unit = np.abs(weights).max() / 127
+    unit = np.abs(table).max() / 127
     if shrinks:
         unit *= np.rint(needed / unit) / 32767
     np.testing.assert_array_equal(np.rint(ours / unit), answer["global"][place, target])
     assert ours == pytest.approx(np.rint(ours / unit) * unit)
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize("timestep", [0.1, 0.025, 0.01])
+def test_a_scale_for_each_neuron_is_that_of_rockpool(tmp_path, seed, timestep):
+    text = (SHIPPED / "xylo.toml").read_text()
+    assert 'scope = "target"' in text
+    (tmp_path / "own.toml").write_text(text.replace('scope = "target"', 'scope = "neuron"'))
+    realization = Realization(network({}), seed, timestep)
+    target, place, table = by_neuron(drawn(realization))
+    needed = 0.25 * 15.0 / (0.5 * -np.expm1(-timestep / 0.5))
+    answer = ask(tmp_path, "rockpool_weights", weights=table, threshold=np.full(10, needed))
+    shrunk = answer["channel/threshold"] == 32767
+    assert shrunk.any() == (timestep < 0.1)
+    ours = np.concatenate(list(held(load_machine("own.toml", tmp_path), realization).values()))
+    unit = np.where(shrunk, needed / 32767, np.abs(table).max(axis=0) / 127)[target]
+    assert ours / unit == pytest.approx(np.rint(ours / unit))
+    np.testing.assert_array_equal(np.rint(ours / unit), answer["channel"][place, target])

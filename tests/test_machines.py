@@ -213,6 +213,35 @@ def test_projections_may_have_finer_powers_of_two(tmp_path):
     assert units == pytest.approx([1 / 15, 1 / 30, 1 / 60])
 
 
+def test_each_neuron_may_have_a_scale(tmp_path):
+    """The largest weight onto a neuron, of any projection or drive, is its highest level."""
+    projections = (
+        # onto cells 0, 1 and 0, and onto 1 and 0
+        listed("a", "AA", [3.0, 0.7, 1.3]),
+        listed("b", "BA", [1.5, -14.0], "inhibitory"),
+    )
+    drive = PoissonDrive("drive", "A", "excitatory", 10.0, 0.9, 1.0)
+    realization = of(*projections, drives=(drive,))
+    own = machine(tmp_path, 'bits = 3\nscale = "largest"\nscope = "neuron"\nsign = "synapse"')
+    unit = np.array([14.0, 1.5]) / 7
+    for label in "ab":
+        drawn = Synapses.concatenate(list(realization.synapses(label)))
+        step = unit[drawn.target]
+        hold = held_by(own, realization, label)
+        expected = np.rint(drawn.weight / step) * step
+        assert hold(drawn.weight) == pytest.approx(expected)
+        parts = [hold(drawn.weight[i : i + 1], i) for i in range(len(drawn))]
+        assert np.concatenate(parts).tolist() == hold(drawn.weight).tolist()
+        assert hold.largest() >= np.abs(expected).max()
+        assert hold.code_book() is None
+    weights = number_format("own.toml", tmp_path).on(realization).drive("drive").weight
+    assert weights == pytest.approx(np.rint(0.9 / unit) * unit)
+    assert np.unique(weights).size == 2
+    for backend in ("emulator", "nest"):
+        if backends.load(backend).available() is None:
+            _runs(Simulator(backend), number_format("own.toml", tmp_path))
+
+
 def test_the_largest_weight_may_be_between_two_levels(tmp_path):
     own = machine(tmp_path, 'bits = 3\nscale = "largest"\nfull_scale = 7.5')
     hold = held_by(own, of(listed("p", "AA", [15.0, 6.0])))
@@ -692,6 +721,12 @@ PROBLEMS = {
     "two values": ('scale = "mean_and_sd"\nbits = 4', "", ["weights.bits", "two values"]),
     "full scale": (
         'bits = 4\nscale = "power_of_two"\nfull_scale = 3', "", ["weights.full_scale", "largest"]
+    ),
+    "neuron": (
+        'bits = 4\nscale = "power_of_two"\nscope = "neuron"', "", ["weights.scope", "neuron"]
+    ),
+    "finer neuron": (
+        'bits = 4\nscale = "largest"\nscope = "neuron"\nrefinement = 2', "", ["refinement"]
     ),
     "threshold": ('bits = 4\nscale = "fixed"\nunit = 1\nthreshold_limit = 9', "", ["threshold"]),
     "ring buffers": ('bits = 8\nscale = "expected_sum"', "", ["weights.scope", "receptor"]),

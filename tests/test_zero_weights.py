@@ -35,6 +35,8 @@ SCALES = {
 }
 ROUNDINGS = ("nearest_even", "nearest", "zero", "floor", "stochastic")
 SCOPES = ("network", "target", "receptor", "source", "projection")
+NEURON = ("bits", "levels")
+"""Scales that may be those of a neuron."""
 SIGNS = ("receptor", "synapse", "absolute")
 SMALLEST = 5e-324
 
@@ -126,7 +128,8 @@ def test_scales_of_the_smallest_and_largest_numbers(name: str, amount: float):
 
 @pytest.mark.parametrize(("scale", "rounding"), itertools.product(SCALES, ROUNDINGS))
 def test_every_scale_of_nothing_is_nothing(tmp_path: Path, scale: str, rounding: str):
-    for scope, sign, only_zero in itertools.product(SCOPES, SIGNS, (True, False)):
+    scopes = (*SCOPES, "neuron") if scale in NEURON else SCOPES
+    for scope, sign, only_zero in itertools.product(scopes, SIGNS, (True, False)):
         (tmp_path / "own.toml").write_text(
             'title = "A machine"\nsources = ["x"]\nnot_modelled = []\n[weights]\n'
             f'{SCALES[scale]}\nscope = "{scope}"\nsign = "{sign}"\nrounding = "{rounding}"\n'

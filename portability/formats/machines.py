@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Literal
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
@@ -82,9 +83,9 @@ class Weights(Section):
             description='"largest", "power_of_two", "expected_sum", "mean_and_sd" or "fixed"',
         )
     )
-    scope: Literal["network", "target", "receptor", "source", "projection"] = Field(
+    scope: Literal["network", "target", "neuron", "receptor", "source", "projection"] = Field(
         default="projection",
-        description='"network", "target", "receptor", "source" or "projection"',
+        description='"network", "target", "neuron", "receptor", "source" or "projection"',
     )
     unit: float | None = Field(
         default=None, gt=0, allow_inf_nan=False, description="a positive number (nA or uS)"
@@ -131,6 +132,12 @@ class Weights(Section):
         if self.scale != "largest":
             only_largest = {"full_scale", "multiple", "threshold_limit", "threshold_factor"}
             _only(given & only_largest, set(), 'another scale than "largest"')
+        if self.scope == "neuron" and self.scale != "largest":
+            raise ValueError('scope: may be "neuron" only with scale = "largest"')
+        if self.scope == "neuron":
+            _only(
+                given & {"refinement", "multiple", "threshold_factor"}, set(), "a scale per neuron"
+            )
         if self.scale == "expected_sum" and (self.scope, self.bits) != ("receptor", 16):
             raise ValueError(
                 'scope: must be "receptor", with bits = 16, where scale = "expected_sum", which is '
@@ -252,7 +259,8 @@ class MachineWeights(WeightFormat):
 
     @property
     def drawn_beforehand(self) -> bool:  # type: ignore[override]
-        return self.machine.weights.scale == "expected_sum"
+        weights = self.machine.weights
+        return weights.scale == "expected_sum" or weights.scope == "neuron"
 
     changes_delays = True
 
@@ -265,6 +273,8 @@ class MachineWeights(WeightFormat):
             return _Floating(item, represent, weights.number)
         if weights.scale == "mean_and_sd":
             return _TwoValues(item, represent, realization, weights)
+        if weights.scope == "neuron":
+            return _PerNeuron(item, represent, realization, weights)
         return Levelled(item, represent, realization, weights)
 
     def whole_units(self, realization: Realization) -> dict[str, float]:
@@ -400,9 +410,21 @@ class Levelled(_Scaled):
     """Magnitudes that are levels times a scale."""
 
     def _hold(self, weights: FloatArray, start: int) -> FloatArray:
-        rule, unit, sign = self._weights, self.unit, self._sign
-        if unit == 0:
+        if self.unit == 0:
             return np.zeros_like(weights)
+        signs, level = self._levels(weights, self.unit, start)
+        positive, negative = self._magnitudes
+        magnitudes = positive[level]
+        if positive is not negative:
+            magnitudes = np.where(signs > 0, magnitudes, negative[level])
+        # what is added turns -0 into 0
+        return signs * magnitudes + 0.0
+
+    def _levels(
+        self, weights: FloatArray, unit: FloatArray | float, start: int
+    ) -> tuple[FloatArray, NDArray[np.int64]]:
+        """Signs of the weights as they are held, and their levels, indices into the menu."""
+        rule, sign = self._weights, self._sign
         signs = np.where(weights < 0, -1.0, 1.0) if rule.sign == "synapse" else np.float64(sign)
         magnitudes = np.abs(weights)
         if rule.sign == "receptor":
@@ -418,14 +440,7 @@ class Levelled(_Scaled):
             level = _rounded(signs * position, rule.rounding) * signs
         size = len(rule.menu)
         level = level % size if rule.overflow == "wrap" else np.clip(level, 0, size - 1)
-        positive, negative = self._magnitudes
-        chosen = level.astype(np.int64)
-        if positive is negative:
-            magnitudes = positive[chosen]
-        else:
-            magnitudes = np.where(signs > 0, positive[chosen], negative[chosen])
-        # what is added turns -0 into 0
-        return signs * magnitudes + 0.0
+        return signs, level.astype(np.int64)
 
     @cached_property
     def _magnitudes(self) -> tuple[FloatArray, FloatArray]:
@@ -536,25 +551,96 @@ class Levelled(_Scaled):
         return max((threshold_weight(t, self._realization) for t in targets), default=0.0)
 
 
+class _PerNeuron(Levelled):
+    """Magnitudes that are levels times a scale of the target neuron."""
+
+    def _hold(self, weights: FloatArray, start: int) -> FloatArray:
+        if self._weights.menu[0] > 0 and _largest(self.item, self._realization) == 0:
+            return np.zeros_like(weights)
+        units = self._units[self._targets(start, weights.size)].reshape(weights.shape)
+        # a neuron without weights has any unit
+        signs, level = self._levels(weights, np.where(units > 0, units, 1.0), start)
+        return signs * (self._weights.menu[level] * units) + 0.0
+
+    def _targets(self, start: int, size: int) -> NDArray[np.int64]:
+        """Target neurons of synapses from ``start`` on; after the last one comes the first again."""
+        index = start + np.arange(size)
+        if isinstance(self.item, PoissonDrive):
+            return index % len(self._units)
+        count = self._realization.synapse_count(self.item.label)
+        if not count:
+            return np.zeros(size, np.int64)
+        first, stop = (0, count) if start + size > count else (start, start + size)
+        chunk = self._realization.synapse_range(
+            self.item.label, first, stop, weights=False, delays=False
+        )
+        return chunk.target.astype(np.int64)[index % count - first]
+
+    def most_values(self) -> int | None:
+        return None
+
+    def largest(self) -> float:
+        highest = float(self._weights.menu[-1]) * float(self._units.max(initial=0.0))
+        return float(np.abs(self._represent(np.array([-highest, highest]))).max())
+
+    @cached_property
+    def _units(self) -> FloatArray:
+        """What a level is worth for each target neuron, in nA or uS, shape ``(n,)``; 0 without weights."""
+        rule = self._weights
+        largest = _largest_per_neuron(self.item.target, self._realization)
+        units = largest / (rule.full_scale or float(rule.menu[-1]))
+        if rule.threshold_limit is None:
+            return units
+        threshold = threshold_weights(self.item.target, self._realization)
+        with np.errstate(over="ignore"):
+            needed = np.rint(threshold / np.where(units > 0, units, np.inf))
+        return np.where(needed > rule.threshold_limit, threshold / rule.threshold_limit, units)
+
+
+_known_largest: WeakKeyDictionary[Realization, dict[str, FloatArray]] = WeakKeyDictionary()
+
+
+def _largest_per_neuron(population: str, realization: Realization) -> FloatArray:
+    """The largest magnitude among the weights onto each neuron, shape ``(n,)``; draws them all once."""
+    known = _known_largest.setdefault(realization, {})
+    if population not in known:
+        largest = np.zeros(realization.network.population(population).size)
+        for item in _items(realization.network):
+            if item.target != population:
+                continue
+            if isinstance(item, PoissonDrive):
+                np.maximum(largest, np.abs(realization.drive(item.label).weight), out=largest)
+                continue
+            for chunk in realization.synapses(item.label):
+                np.maximum.at(largest, chunk.target, np.abs(chunk.weight))
+        known[population] = largest
+    return known[population]
+
+
 def threshold_weight(population: str, realization: Realization) -> float:
-    """The weight (nA) of the one spike that a machine reaches the threshold with, without any leak.
+    """The largest of `threshold_weights`, 0 without neurons."""
+    return float(threshold_weights(population, realization).max(initial=0.0))
+
+
+def threshold_weights(population: str, realization: Realization) -> FloatArray:
+    """The weight (nA), for each neuron, of the one spike that a machine reaches the threshold with, without any leak.
 
     A synaptic current that decays by exp(-dt / tau_syn) per step sums up to
     tau_syn (1 - exp(-dt / tau_syn)) / dt times less than a spike's charge, tau_syn w, so this is
-    cm (v_thresh - v_rest) / (tau_syn (1 - exp(-dt / tau_syn))), the largest over receptors and neurons;
-    0 for populations that have no such threshold, or synapses of another kind.
+    cm (v_thresh - v_rest) / (tau_syn (1 - exp(-dt / tau_syn))), the larger one of the receptors;
+    shape ``(n,)``, 0 for populations that have no such threshold, or synapses of another kind.
     """
     described = realization.network.population(population)
     if described.is_source or described.cell.conductance_based:
-        return 0.0
+        return np.zeros(described.size)
     parameters = realization.parameters(population)
     if not parameters.keys() >= {"cm", "v_thresh", "v_rest"}:
-        return 0.0
+        return np.zeros(described.size)
     charge = parameters["cm"] * (parameters["v_thresh"] - parameters["v_rest"])
-    found = [0.0]
+    found = np.zeros(described.size)
     for tau in (parameters[n] for n in described.cell.synaptic_time_constants.values()):
-        found.append(float(np.max(charge / (tau * -np.expm1(-realization.timestep / tau)))))
-    return max(found)
+        found = np.maximum(found, charge / (tau * -np.expm1(-realization.timestep / tau)))
+    return found
 
 
 def load_machine(name: str, base: Path = Path()) -> Machine:
@@ -598,7 +684,7 @@ def _members(
         match scope:
             case "network":
                 same = True
-            case "target":
+            case "target" | "neuron":
                 same = other.target == item.target
             case "receptor":
                 same = (other.target, other.receptor) == (item.target, item.receptor)
