@@ -241,6 +241,9 @@ def description(d: Mapping[str, Any]) -> None:
             for r in d["runs"]
         ],
     )
+    for text, changes in {r["format"]: r["changes"] for r in d["runs"]}.items():
+        for sentence in changes:
+            print(f"{text}: {sentence}")
     total = d["total"]
     print(
         f"{total['runs']} runs in all, about {total['seconds'] / 60:.1f} min on {total['cores']} cores "

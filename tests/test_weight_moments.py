@@ -144,6 +144,7 @@ def test_results_and_report_show_them(tmp_path: Path):
         reference=("emulator", "double"),
         candidates=[("emulator", "naive-2"), ("emulator", "moments-2")],
     )
+    described = {r["format"]: r["changes"] for r in study.describe()["runs"]}
     study.run(tmp_path / "out", progress=False)
     content = json.loads((tmp_path / "out" / "results.json").read_text())
     naive, moments = content["candidates"]
@@ -157,6 +158,7 @@ def test_results_and_report_show_them(tmp_path: Path):
     change = entry["held_mean"] / entry["mean"] - 1
     sentence = f"The format changes mean weights: {entry['label']!r} ({change:+.1%})."
     assert naive["notes"][0] == sentence
+    assert described == {"double": [], "naive-2": [sentence], "moments-2": []}
     assert not any("changes mean" in note for note in moments["notes"])
     assert content["reference"]["weights"][0]["held_mean"] == entry["mean"]
     page = (tmp_path / "out" / "report.html").read_text()

@@ -6,7 +6,7 @@ It is bound once to a realization; what comes out, a `HeldRealization`, is what 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -30,6 +30,10 @@ QUANTILES = 2**16
 """Weights that stand for those of a distribution."""
 MOST_EXPLICIT = 2**20
 """Most explicit weights whose mean and SD are taken."""
+VISIBLE_CHANGE = 0.01
+"""Relative change of a mean weight that is worth a sentence."""
+NAMED = 4
+"""Most projections that a sentence names."""
 MOST_DRAWN = 2**24
 """Synapses of a network whose largest weights are looked for."""
 
@@ -176,6 +180,24 @@ class HeldRealization:
     def initial_values(self, population: str) -> dict[str, FloatArray]:
         """Initial values by PyNN state variable, shape ``(size,)`` each."""
         return self.realization.initial_values(population)
+
+
+def changed_means(weights: Sequence[WeightMoments]) -> list[str]:
+    """A sentence about the projections and drives whose mean weight a format changes visibly."""
+    changes = {
+        entry.label: entry.held_mean / entry.mean - 1
+        for entry in weights
+        if entry.held_mean is not None and entry.mean
+    }
+    named = [
+        f"{label!r} ({change:+.1%})"
+        for label, change in sorted(changes.items(), key=lambda item: -abs(item[1]))
+        if abs(change) > VISIBLE_CHANGE
+    ]
+    if not named:
+        return []
+    more = f" and {len(named) - NAMED} more" if len(named) > NAMED else ""
+    return [f"The format changes mean weights: {', '.join(named[:NAMED])}{more}."]
 
 
 def _typical(weight: Value) -> FloatArray:

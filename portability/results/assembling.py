@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from pynn_portability.errors import RequestError
+from pynn_portability.formats.number_format import changed_means
 from pynn_portability.judge import adequacy, diagnosis, verdict
 from pynn_portability.judge.adequacy import Evidence
 from pynn_portability.judge.ensemble import Ensemble, Recording
@@ -24,7 +25,7 @@ from pynn_portability.results.schema import SCHEMA, StudyResults
 from pynn_portability.run.environment import host
 from pynn_portability.run.events import Advanced, Began, Ended, Listener
 from pynn_portability.run.outcome import Outcome
-from pynn_portability.run.plan import Plan
+from pynn_portability.run.plan import Plan, weight_moments
 from pynn_portability.run.store import Store
 from pynn_portability.run.study import Study
 
@@ -32,11 +33,6 @@ Combination = tuple[str, str]
 """(backend, format)"""
 
 JUDGING = "judging"
-
-VISIBLE_CHANGE = 0.01
-"""Relative change of a mean weight that is worth a sentence."""
-NAMED = 4
-"""Most projections that a sentence names."""
 
 
 @dataclass(frozen=True)
@@ -246,7 +242,7 @@ class _Judged:
         )
         populations = [p.label for p in plan.network.recorded]
         ensemble = self._evidence[combination].whole
-        weights = _weights(plan, combination[1])
+        weights = weight_moments(plan, combination[1])
         return {
             "backend": combination[0],
             "format": combination[1],
@@ -255,9 +251,9 @@ class _Judged:
             "sparse": _sparse(populations, ensemble, self._duration),
             "cost": _mean_cost(outcomes),
             "runs": [_run_entry(outcome, self._store) for outcome in outcomes],
-            "weights": weights,
+            "weights": [dataclasses.asdict(moments) for moments in weights],
             "notes": [
-                *_changed_means(weights),
+                *changed_means(weights),
                 *number.notes,
                 *number.restrictions(plan.networks[timestep], timestep),
                 *_observations(outcomes),
@@ -308,35 +304,6 @@ class _Judged:
                 }
             )
         return entries
-
-
-def _weights(plan: Plan, name: str) -> list[dict[str, Any]]:
-    """Mean and SD of weights before and after; none of weights that the format cannot hold."""
-    study = plan.study
-    timestep, seed = study.timestep(name), study.simulation.seeds[0]
-    try:
-        moments = study.number_format(name).weight_moments(plan.networks[timestep], seed, timestep)
-    except RequestError:  # its runs have failed, and say why
-        return []
-    return [dataclasses.asdict(entry) for entry in moments]
-
-
-def _changed_means(weights: Sequence[Mapping[str, Any]]) -> list[str]:
-    """A sentence about the projections and drives whose mean weight a format changes visibly."""
-    changes = {
-        entry["label"]: entry["held_mean"] / entry["mean"] - 1
-        for entry in weights
-        if entry["held_mean"] is not None and entry["mean"]
-    }
-    named = [
-        f"{label!r} ({change:+.1%})"
-        for label, change in sorted(changes.items(), key=lambda item: -abs(item[1]))
-        if abs(change) > VISIBLE_CHANGE
-    ]
-    if not named:
-        return []
-    more = f" and {len(named) - NAMED} more" if len(named) > NAMED else ""
-    return [f"The format changes mean weights: {', '.join(named[:NAMED])}{more}."]
 
 
 def _study_entry(study: Study) -> dict[str, Any]:
