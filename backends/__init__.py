@@ -233,6 +233,7 @@ STATES: Mapping[Kind, str] = {
     "float32": "single precision",
     "fixed-point": "fixed point",
     "spinnaker": "the arithmetic of SpiNNaker's cores",
+    "loihi": "the arithmetic of Loihi's neurons",
 }
 """State arithmetics in words."""
 

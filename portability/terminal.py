@@ -253,6 +253,9 @@ def description(d: Mapping[str, Any]) -> None:
             for r in d["runs"]
         ],
     )
+    for text, changes in {r["format"]: r["changes"] for r in d["runs"]}.items():
+        for sentence in changes:
+            say(f"{text}: {sentence}")
     total = d["total"]
     say(
         f"{total['runs']} runs in all, about {total['seconds'] / 60:.1f} min on {total['cores']} cores "
@@ -412,7 +415,12 @@ def inventory(names: Mapping[str, Any]) -> None:
         for name, option in backend["options"].items():
             say(f"    {name} = {json.dumps(option['default'])}  ({option['meaning']})")
     say(f"formats {', '.join(names['formats'])}\n")
-    table(("machine", ""), list(names["machines"].items()))
+    evidence = names["evidence"]
+    rows = []
+    for name, title in names["machines"].items():
+        known = evidence[name if name in evidence else name.removesuffix("-full")]
+        rows.append((name, title, known["evidence"]))
+    table(("machine", "", "evidence"), rows)
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

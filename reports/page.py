@@ -308,6 +308,7 @@ def _shared(entry: EnsembleEntry) -> dict[str, Any]:
         "reasons": entry.reasons,
         "runs": entry.runs,
         "notes": entry.notes,
+        "weights": [w for w in entry.weights if (w.mean, w.sd) != (w.held_mean, w.held_sd)],
         "means": {(m.population, m.statistic): m.mean for m in entry.means},
         "cost": entry.cost,
         "tally": _tally(entry),

@@ -20,6 +20,7 @@ from pynn_portability.formats.arithmetic import (
     SpinnakerArithmetic,
 )
 from pynn_portability.formats.machines import (
+    EVIDENCE,
     SHIPPED,
     Machine,
     MachineWeights,
@@ -31,7 +32,14 @@ from pynn_portability.formats.number_format import NumberFormat
 from pynn_portability.formats.ring_buffers import ring_buffers
 from pynn_portability.model.cells import Receptor
 from pynn_portability.model.connectivity import AllToAll, FixedTotalNumber, FromList
-from pynn_portability.model.network import Distribution, Network, PoissonDrive, Projection, Value
+from pynn_portability.model.network import (
+    Distribution,
+    Network,
+    PoissonDrive,
+    Population,
+    Projection,
+    Value,
+)
 from pynn_portability.probe.compliance import Simulator, cells
 from pynn_portability.realize.realization import Realization, Synapses
 
@@ -203,6 +211,100 @@ def test_projections_may_have_finer_powers_of_two(tmp_path):
     # 1 / 0.26 is between 2 and 4, and 1000 allows no more than 2^2
     units = [held_by(own, realization, label).unit for label in "abc"]
     assert units == pytest.approx([1 / 15, 1 / 30, 1 / 60])
+
+
+def test_each_neuron_may_have_a_scale(tmp_path):
+    """The largest weight onto a neuron, of any projection or drive, is its highest level."""
+    projections = (
+        # onto cells 0, 1 and 0, and onto 1 and 0
+        listed("a", "AA", [3.0, 0.7, 1.3]),
+        listed("b", "BA", [1.5, -14.0], "inhibitory"),
+    )
+    drive = PoissonDrive("drive", "A", "excitatory", 10.0, 0.9, 1.0)
+    realization = of(*projections, drives=(drive,))
+    own = machine(tmp_path, 'bits = 3\nscale = "largest"\nscope = "neuron"\nsign = "synapse"')
+    unit = np.array([14.0, 1.5]) / 7
+    for label in "ab":
+        drawn = Synapses.concatenate(list(realization.synapses(label)))
+        step = unit[drawn.target]
+        hold = held_by(own, realization, label)
+        expected = np.rint(drawn.weight / step) * step
+        assert hold(drawn.weight) == pytest.approx(expected)
+        parts = [hold(drawn.weight[i : i + 1], i) for i in range(len(drawn))]
+        assert np.concatenate(parts).tolist() == hold(drawn.weight).tolist()
+        assert hold.largest() >= np.abs(expected).max()
+        assert hold.code_book() is None
+    weights = number_format("own.toml", tmp_path).on(realization).drive("drive").weight
+    assert weights == pytest.approx(np.rint(0.9 / unit) * unit)
+    assert np.unique(weights).size == 2
+    for backend in ("emulator", "nest"):
+        if backends.load(backend).available() is None:
+            _runs(Simulator(backend), number_format("own.toml", tmp_path))
+
+
+def test_the_largest_weight_may_be_between_two_levels(tmp_path):
+    own = machine(tmp_path, 'bits = 3\nscale = "largest"\nfull_scale = 7.5')
+    hold = held_by(own, of(listed("p", "AA", [15.0, 6.0])))
+    assert hold.unit == 2.0
+    # half to even, and no more than seven levels
+    assert hold(np.array([15.0, 6.9, 5.0, 7.0, 1.0])).tolist() == [14, 6, 4, 8, 0]
+
+
+def test_finer_scales_lose_what_is_no_whole_multiple(tmp_path):
+    """A quarter of the unit is finer than the half that all values are multiples of."""
+    own = machine(
+        tmp_path,
+        'bits = 4\nscale = "largest"\nscope = "target"\nrefinement = 2\nmultiple = 0.5',
+    )
+    realization = of(listed("a", "AA", [15.0, 3.0]), listed("b", "BA", [3.75, 1.0]))
+    strong, weak = held_by(own, realization, "a"), held_by(own, realization, "b")
+    assert (strong.unit, weak.unit) == (1.0, 0.25)
+    assert strong(np.array([15.0, 3.4])).tolist() == [15, 3]
+    # 5 quarters are rounded to 1 (2.5 halves, to even), 7 quarters to 2; 15 of them would be 4, but
+    # no level is higher than 15, so the odd bit is dropped
+    assert weak(np.array([1.25, 1.3, 1.75, 3.75, 0.5])).tolist() == [1, 1, 2, 3.5, 0.5]
+    assert set(weak.values) == set(np.arange(8) / 2)
+    # dropping a bit of a negative number is rounding down
+    inhibition = of(listed("a", "AA", [15.0]), listed("b", "BA", [-3.75, -1.25], "inhibitory"))
+    assert held_by(own, inhibition, "b")(np.array([-3.75, -1.25])).tolist() == [-4, -1]
+
+
+def threshold_of(millivolt: float, weights: list[float]) -> Realization:
+    population = Population(
+        "A",
+        2,
+        "IF_curr_exp",
+        {
+            **{"cm": 0.25, "tau_m": 10.0, "tau_refrac": 2.0, "tau_syn_E": 0.5, "tau_syn_I": 0.5},
+            **{"v_rest": -65.0, "v_reset": -65.0, "v_thresh": -65.0 + millivolt, "i_offset": 0.0},
+        },
+    )
+    return Realization(Network((population,), (listed("p", "AA", weights),), ()), 1, 0.1)
+
+
+def test_weights_shrink_until_the_threshold_fits(tmp_path):
+    """15 mV need 41.37 nA: 0.25 nF 15 mV / (0.5 ms (1 - exp(-0.2)))."""
+    weights = np.array([0.63, 0.31, 0.1])
+    rule = 'bits = 6\nscale = "largest"\n'
+    free = held_by(machine(tmp_path, rule), threshold_of(15, weights.tolist()))
+    level = 0.01
+    assert free.unit == pytest.approx(level)
+    needed = 0.25 * 15 / (0.5 * -np.expm1(-0.2))
+    assert needed == pytest.approx(41.37, abs=0.01)
+    for limit, factor in ((5000, 1.0), (4138, 1.0), (2000, 4137 / 2000), (1000, 4.137)):
+        own = machine(tmp_path, f"{rule}threshold_limit = {limit}")
+        hold = held_by(own, threshold_of(15, weights.tolist()))
+        step = level * factor
+        assert hold(weights) == pytest.approx(np.rint(np.rint(weights / level) / factor) * step)
+    for limit, factor in ((5000, 1.0), (2069, 2.0), (2068, 4.0), (100, 64.0)):
+        own = machine(
+            tmp_path, f'{rule}threshold_limit = {limit}\nthreshold_factor = "power_of_two"'
+        )
+        hold = held_by(own, threshold_of(15, weights.tolist()))
+        step = level * factor
+        # of the highest level, bits are dropped
+        expected = np.minimum(np.rint(np.rint(weights / level) / factor), 63 // factor)
+        assert hold(weights) == pytest.approx(expected * step)
 
 
 @pytest.mark.parametrize(("largest", "unit"), [(15.0, 1.0), (15.1, 2.0), (0.9, 1 / 16)])
@@ -408,7 +510,11 @@ def test_shipped_machines_say_what_they_are(name):
     assert found.sources
     assert found.not_modelled
     assert all(sentence.endswith(".") for sentence in found.not_modelled)
-    assert number_format(name).notes == tuple(found.not_modelled)
+    assert found.evidence in EVIDENCE
+    assert found.proof.endswith(".")
+    evidence, *rest = number_format(name).notes
+    assert evidence == f"Evidence for the numbers of this machine: {found.evidence}. {found.proof}"
+    assert rest == found.not_modelled
 
 
 @pytest.mark.parametrize("name", shipped_machines())
@@ -440,7 +546,7 @@ def test_held_weights_of_shipped_machines(name):
 @pytest.mark.parametrize(
     ("name", "values"),
     [
-        ("brainscales1", 16), ("brainscales2", 64), ("dynapse2", 16), ("loihi", 256),
+        ("brainscales1", 16), ("brainscales2", 64), ("dynapse2", 16), ("loihi", 128),
         ("odin", 8), ("spinnaker2", 16), ("truenorth", 2), ("xylo", 128),
     ],
 )  # fmt: skip
@@ -613,6 +719,16 @@ PROBLEMS = {
     "number and bits": ('number = "float32"\nbits = 4', "", ["weights.bits", "number"]),
     "rounding": ('bits = 4\nscale = "largest"\nrounding = "up"', "", ["weights.rounding", '"up"']),
     "two values": ('scale = "mean_and_sd"\nbits = 4', "", ["weights.bits", "two values"]),
+    "full scale": (
+        'bits = 4\nscale = "power_of_two"\nfull_scale = 3', "", ["weights.full_scale", "largest"]
+    ),
+    "neuron": (
+        'bits = 4\nscale = "power_of_two"\nscope = "neuron"', "", ["weights.scope", "neuron"]
+    ),
+    "finer neuron": (
+        'bits = 4\nscale = "largest"\nscope = "neuron"\nrefinement = 2', "", ["refinement"]
+    ),
+    "threshold": ('bits = 4\nscale = "fixed"\nunit = 1\nthreshold_limit = 9', "", ["threshold"]),
     "ring buffers": ('bits = 8\nscale = "expected_sum"', "", ["weights.scope", "receptor"]),
     "no delays": (
         'number = "double"', "[delays]\nminimum = 3\nmaximum = 2", ["delays.minimum", "maximum"]
@@ -638,6 +754,23 @@ def test_what_is_wrong_with_a_file_is_one_sentence(tmp_path, problem):
     assert "\n" not in sentence
     for words in expected:
         assert words in sentence
+
+
+def test_a_proof_says_what_it_is(tmp_path):
+    text = f'{HEAD}evidence = "proven in part"\nPROOF[weights]\nnumber = "double"\n'
+    (tmp_path / "own.toml").write_text(text.replace("PROOF", ""))
+    with pytest.raises(RequestError, match=r"own\.toml: .*proof: is missing"):
+        load_machine("own.toml", tmp_path)
+    (tmp_path / "own.toml").write_text(
+        text.replace("PROOF", 'proof = "Weights are those of it."\n')
+    )
+    first = "Evidence for the numbers of this machine: proven in part. Weights are those of it."
+    assert number_format("own.toml", tmp_path).notes[0] == first
+    (tmp_path / "own.toml").write_text(text.replace("PROOF", "").replace("in part", "somehow"))
+    with pytest.raises(RequestError, match="from sources only"):
+        load_machine("own.toml", tmp_path)
+    # evidence decides no simulation
+    assert machine(tmp_path, 'number = "double"').evidence == "from sources only"
 
 
 def test_missing_file_and_missing_header(tmp_path):

@@ -11,6 +11,7 @@ from scipy import stats
 
 from pynn_portability.errors import RequestError
 from pynn_portability.formats.arithmetic import FixedPoint, FloatingPoint
+from pynn_portability.formats.fitting import fit
 from pynn_portability.formats.names import number_format
 from pynn_portability.formats.number_format import FloatArray, NumberFormat
 from pynn_portability.formats.schemes import (
@@ -253,6 +254,123 @@ def test_equal_weights_are_left_as_they_are(name, weight):
     np.testing.assert_array_equal(held, weights)
 
 
+def distribution(name: str, **parameters: float) -> Distribution:
+    return Distribution(name, parameters)
+
+
+INFINITY = float("inf")
+SKEWED: dict[str, Value] = {
+    "lognormal": distribution("lognormal", mu=-3.0, sigma=1.0),
+    "lognormal, wide": distribution("lognormal", mu=0.0, sigma=1.5),
+    "lognormal, narrow": distribution("lognormal", mu=0.0, sigma=0.1),
+    "uniform": distribution("uniform", low=0.0, high=0.3),
+    "uniform, negative": distribution("uniform", low=-4.0, high=-1.0),
+    "uniform_int": distribution("uniform_int", low=1, high=6),
+    "exponential": distribution("exponential", beta=0.2),
+    "gamma": distribution("gamma", k=2.0, theta=5.0),
+    "gamma, steep": distribution("gamma", k=0.3, theta=2.0),
+    "poisson": distribution("poisson", lambda_=3.0),
+    "poisson, rare": distribution("poisson", lambda_=0.1),
+    "binomial": distribution("binomial", n=10, p=0.05),
+    "binomial, many": distribution("binomial", n=10, p=0.9),
+    "clipped": distribution("normal_clipped", mu=1.0, sigma=1.0, low=0.0, high=INFINITY),
+    "clipped, negative": distribution(
+        "normal_clipped", mu=-1.0, sigma=0.5, low=-INFINITY, high=0.0
+    ),
+    "clipped, tail": distribution("normal_clipped", mu=-1.0, sigma=0.5, low=0.0, high=INFINITY),
+    "to boundary": distribution("normal_clipped_to_boundary", mu=1.0, sigma=1.0, low=0.0, high=2.5),
+    "to boundary, negative": distribution(
+        "normal_clipped_to_boundary", mu=-1.0, sigma=1.0, low=-INFINITY, high=0.0
+    ),
+    "list": np.random.default_rng(5).lognormal(0.0, 1.0, 3000),
+    "negative list": -np.random.default_rng(5).exponential(1.0, 3000),
+    "one of ten": np.append(np.zeros(9), 1.0),
+    "nine of ten": np.append(np.ones(9), 0.0),
+}
+
+
+def stratified(weight: Value, n: int = 200_000) -> np.ndarray:
+    """The middle quantiles of ``n`` cells of equal probability, or all explicit weights."""
+    if isinstance(weight, Distribution):
+        return quantile(weight, (np.arange(n) + 0.5) / n)
+    return np.asarray(weight)
+
+
+@pytest.mark.parametrize("bins", [2, 3, 4, 7, 16, 100, 256, 1000])
+@pytest.mark.parametrize("weight", SKEWED.values(), ids=SKEWED)
+def test_moments_keep_mean_and_sd_of_any_distribution(bins, weight):
+    """Up to what a sum over cells can differ from an integral: the range of its values in a cell."""
+    receptor = "inhibitory" if np.mean(stratified(weight)) < 0 else "excitatory"
+    held_weights = discretiser(number_format(f"moments-{bins}"), projection(weight, receptor))
+    weights = stratified(weight)
+    held = held_weights(weights)
+    mean, sd = mean_and_sd(weight)
+    assert len(np.unique(held)) <= bins
+    # as the held weight never decreases with the quantile, cells differ by its whole range together
+    ends = held_weights(np.array([weights.min(), weights.max()]))
+    if isinstance(weight, Distribution):
+        ends = held_weights(quantile(weight, np.array([2.0**-54, 1 - 2.0**-53])))
+    low, high = ends.min() - mean, ends.max() - mean
+    n = len(weights) if isinstance(weight, Distribution) else 1e12
+    rounding = 1e-9 * (abs(mean) + sd)
+    assert abs(held.mean() - mean) <= (high - low) / n + rounding
+    second = (low**2 + high**2) / n + 1e-9 * (mean**2 + sd**2)
+    assert abs(np.mean((held - mean) ** 2) - sd**2) <= second
+    # Dale's rule takes nothing away, and stronger weights are held stronger
+    assert (held * np.sign(mean) >= 0).all()
+    assert (np.diff(held[np.argsort(weights)]) >= 0).all()
+    assert np.corrcoef(held, weights)[0, 1] > 0.4
+
+
+@pytest.mark.parametrize("bins", [2, 3, 16, 256])
+@pytest.mark.parametrize(
+    "weight",
+    [
+        normal(*EXCITATORY),
+        normal(*INHIBITORY),
+        normal(1.0, 1.0),
+        distribution("normal_clipped", mu=87.8, sigma=8.78, low=0.0, high=INFINITY),
+    ],
+)
+def test_values_of_normal_weights_are_those_of_the_paper(bins, weight):
+    mean, sd = weight.parameters["mu"], weight.parameters["sigma"]
+    values = code_book(number_format(f"moments-{bins}"), projection(weight)).values
+    np.testing.assert_array_equal(values, number_format(f"moments-{bins}").weights.values(mean, sd))
+
+
+@pytest.mark.parametrize("name", ["lognormal", "exponential", "gamma, steep", "list", "uniform"])
+def test_more_values_are_closer_to_skewed_weights(name):
+    weights = stratified(SKEWED[name])
+    errors = []
+    for bins in (2, 4, 16, 256, 4096):
+        held = discretiser(number_format(f"moments-{bins}"), projection(SKEWED[name]))(weights)
+        errors.append(np.sqrt(np.mean((held - weights) ** 2)) / weights.std())
+    assert (np.diff(errors) < 0).all()
+    assert errors[-1] < 0.02
+
+
+def test_two_bins_of_uniform_weights_are_those_of_the_paper():
+    mean, sd = 0.5, 1 / np.sqrt(12)
+    book = code_book(
+        number_format("moments-2"), projection(distribution("uniform", low=0.0, high=1.0))
+    )
+    assert book.values == pytest.approx([mean - sd, mean + sd])
+
+
+def test_weights_on_and_next_to_fitted_edges():
+    bins = fit(SKEWED["lognormal"], 16, half_width("moments", 16))
+    edges = bins.lower_edge(np.arange(1.0, 16.0))
+    weights = np.concatenate([edges, np.nextafter(edges, -np.inf), np.nextafter(edges, np.inf)])
+    expected = np.searchsorted(edges, weights, side="right")
+    np.testing.assert_array_equal(bins.index(weights), expected)
+
+
+def test_sixteen_million_values_of_lognormal_weights():
+    weights = stratified(SKEWED["lognormal"], 1000)
+    held = discretiser(number_format("moments-16777216"), projection(SKEWED["lognormal"]))(weights)
+    assert held == pytest.approx(weights, rel=1e-3, abs=1e-5)
+
+
 def test_double_is_exact_and_float32_rounds():
     weights = np.array([0.1, -0.3512, 1.0])
     assert discretiser(number_format("double"), projection(0.1))(weights).tolist() == [
@@ -465,9 +583,6 @@ def test_the_finest_format_is_cheap_in_memory():
     assert np.abs(held - weights)[inside].max() <= 1.000001 * 10 * 8.78 / 2**24 / 2
     # a table of 2^24 values would take 134 MB
     assert peak < 5_000_000
-
-
-INFINITY = float("inf")
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from pynn_portability import terminal
 from pynn_portability.errors import RequestError
+from pynn_portability.formats.machines import shipped_machines
 from pynn_portability.run.study import Run, Study, inventory, load_study
 
 MODEL = """\
@@ -243,3 +245,15 @@ def test_inventory_names_machines() -> None:
     assert machines["loihi"] == "Loihi 1 and 2"
     assert machines["truenorth-full"] == "TrueNorth, time step 1 ms"
     assert "brainscales1-full" not in machines
+
+
+def test_inventory_tells_what_the_numbers_of_machines_rest_on(capsys) -> None:
+    names = inventory()
+    assert set(names["evidence"]) == set(shipped_machines())
+    assert names["evidence"]["spinnaker"]["evidence"] == "proven bit for bit"
+    assert "nengo-loihi" in names["evidence"]["loihi"]["proof"]
+    terminal.inventory(names)
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    for name in names["machines"]:
+        evidence = names["evidence"][name.removesuffix("-full")]["evidence"].split()
+        assert [name] in [line[:1] for line in lines if line[-len(evidence) :] == evidence]

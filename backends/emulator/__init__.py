@@ -49,6 +49,7 @@ from pynn_portability.backends.emulator.drive import (
     drive_tables,
     spikes_per_step,
 )
+from pynn_portability.backends.emulator.loihi import Compartments
 from pynn_portability.backends.emulator.spinnaker import Cores
 from pynn_portability.backends.emulator.synapses import (
     Block,
@@ -58,7 +59,13 @@ from pynn_portability.backends.emulator.synapses import (
 )
 from pynn_portability.backends.ranges import longest_delay
 from pynn_portability.errors import RequestError
-from pynn_portability.formats.arithmetic import FixedPoint, SpinnakerArithmetic
+from pynn_portability.formats import loihi
+from pynn_portability.formats.arithmetic import (
+    FixedPoint,
+    LoihiArithmetic,
+    SpinnakerArithmetic,
+)
+from pynn_portability.formats.machines import MachineWeights
 from pynn_portability.formats.number_format import HeldRealization, NumberFormat
 from pynn_portability.formats.ring_buffers import shifts
 from pynn_portability.formats.spinnaker import constants
@@ -103,7 +110,7 @@ class EmulatorBackend(Backend[EmulatorOptions]):
     capabilities = Capabilities(
         "the emulator",
         cells=("IF_curr_exp", "SpikeSourceArray", "SpikeSourcePoisson"),
-        states=("float64", "float32", "fixed-point", "spinnaker"),
+        states=("float64", "float32", "fixed-point", "spinnaker", "loihi"),
     )
 
     def available(self) -> str | None:
@@ -115,7 +122,7 @@ class EmulatorBackend(Backend[EmulatorOptions]):
         return {p: importlib.metadata.version(p) for p in ("pynn-portability", "numba", "numpy")}
 
     def check(self, network: Network, number_format: NumberFormat, timestep: float) -> list[str]:
-        """What of the network SpiNNaker's arithmetic cannot represent; every other one can all."""
+        """What of the network the arithmetic of SpiNNaker or Loihi cannot represent."""
         if len(network.populations) > MAX_POPULATIONS:
             return [
                 f"there are {len(network.populations)} populations, the emulator is allowed "
@@ -123,6 +130,8 @@ class EmulatorBackend(Backend[EmulatorOptions]):
             ]
         if isinstance(number_format.state, SpinnakerArithmetic):
             return _beyond_spinnaker(network, number_format.state, timestep)
+        if isinstance(number_format.state, LoihiArithmetic):
+            return _beyond_loihi(number_format.on(Realization(network, 0, timestep)))
         return []
 
     def building(self) -> str:
@@ -153,7 +162,9 @@ class EmulatorBackend(Backend[EmulatorOptions]):
         neurons = sum(p.size for p in network.populations)
         # which storage it is does not depend on the neurons
         if isinstance(number_format.state, SpinnakerArithmetic):
-            state: Arithmetic | Cores = Cores(number_format.state.substeps, {})
+            state: Arithmetic | Cores | Compartments = Cores(number_format.state.substeps, {})
+        elif isinstance(number_format.state, LoihiArithmetic):
+            state = Compartments({}, timestep)
         else:
             state = arithmetic(number_format.state, np.empty((len(COEFFICIENTS), 0)))
         storage = weight_storage(held, state, options.weights)
@@ -207,8 +218,29 @@ def _beyond_spinnaker(network: Network, state: SpinnakerArithmetic, timestep: fl
     return problems
 
 
-def _arithmetic(held: HeldRealization) -> Arithmetic | Cores:
+def _beyond_loihi(held: HeldRealization) -> list[str]:
+    """Parameters that Loihi's neurons do not have; drawn ones as with seed 0."""
+    units, problems = _compartments(held).units, []
+    for p in held.network.populations:
+        if p.cell_type == "IF_curr_exp":
+            try:
+                loihi.constants(held.parameters(p.label), held.timestep, units[p.label], p.label)
+            except RequestError as error:
+                problems.append(str(error))
+    return problems
+
+
+def _compartments(held: HeldRealization) -> Compartments:
+    weights = held.format.weights
+    # a name's state is that of Loihi only where its weights are those of a machine
+    assert isinstance(weights, MachineWeights)
+    return Compartments(weights.whole_units(held.realization), held.timestep)
+
+
+def _arithmetic(held: HeldRealization) -> Arithmetic | Cores | Compartments:
     state = held.format.state
+    if isinstance(state, LoihiArithmetic):
+        return _compartments(held)
     if isinstance(state, SpinnakerArithmetic):
         return Cores(state.substeps, shifts(held.realization))
     nanoampere = isinstance(state, FixedPoint)
@@ -231,7 +263,9 @@ class EmulatorSimulation:
         self._n_threads = n_threads = options.threads
         self._drive_limit = options.drive_limit
         self._observations: Observations = {}
-        self._joint = self._arithmetic.state == np.float32 and self._currents_decay_alike()
+        self._joint = isinstance(self._arithmetic, Compartments) or (
+            self._arithmetic.state == np.float32 and self._currents_decay_alike()
+        )
         storage = weight_storage(held, self._arithmetic, options.weights)
         self._synapses = CompressedSynapses(held, self._arithmetic, storage, n_threads)
         needed = self._synapses.planned_bytes
@@ -471,6 +505,9 @@ class EmulatorSimulation:
 
     def _initial_values(self, population: str) -> dict[str, NDArray[Any]]:
         values = self._realization.initial_values(population)
+        if isinstance(self._arithmetic, Compartments):
+            parameters = self._realization.parameters(population)
+            return self._arithmetic.initial_values(values, parameters, population)
         rest = self._realization.parameters(population)["v_rest"]
         convert = self._arithmetic.current
         return {
@@ -571,7 +608,10 @@ POISSON_BLOCK = 10_000
 
 
 def _poisson_spikes(
-    realization: Realization, arithmetic: Arithmetic | Cores, label: str, n_steps: int
+    realization: Realization,
+    arithmetic: Arithmetic | Cores | Compartments,
+    label: str,
+    n_steps: int,
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Cells and steps of the spikes of a ``SpikeSourcePoisson`` population, several per step if due."""
     parameters = realization.parameters(label)

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from pynn_portability.backends.emulator.arithmetic import Arithmetic
 from pynn_portability.backends.emulator.engine import RUN, DriveTables
+from pynn_portability.backends.emulator.loihi import Compartments
 from pynn_portability.backends.emulator.spinnaker import Cores
 from pynn_portability.backends.emulator.synapses import Block
 from pynn_portability.errors import RequestError
@@ -40,7 +41,7 @@ LABEL_AFTER_START = 2
 
 def drive_tables(
     held: HeldRealization,
-    arithmetic: Arithmetic | Cores,
+    arithmetic: Arithmetic | Cores | Compartments,
     blocks: list[Block],
     joint: bool,
     limit: int = 0,
@@ -128,7 +129,10 @@ def _first_step(start: float, delay: NDArray[np.int64], timestep: float) -> NDAr
 
 
 def spikes_per_step(
-    arithmetic: Arithmetic | Cores, rate: NDArray[np.float64], timestep: float, drive: str
+    arithmetic: Arithmetic | Cores | Compartments,
+    rate: NDArray[np.float64],
+    timestep: float,
+    drive: str,
 ) -> NDArray[np.float64]:
     """Mean of the number of spikes in a step, and 1 where it is Gaussian, shape (2, n).
 

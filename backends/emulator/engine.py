@@ -35,8 +35,10 @@ from numba.extending import intrinsic, overload
 from numpy.typing import NDArray
 
 from pynn_portability.backends.emulator.arithmetic import COEFFICIENTS
+from pynn_portability.backends.emulator.loihi import Rules as CompartmentRules
 from pynn_portability.backends.emulator.spinnaker import Rules
 from pynn_portability.backends.emulator.synapses import READ_AHEAD
+from pynn_portability.formats import loihi
 from pynn_portability.formats.spinnaker import CONSTANTS, LARGEST_CELL
 from pynn_portability.realize.streams import philox
 
@@ -49,6 +51,10 @@ CORE_DECAY_E, CORE_INIT_E, CORE_SHIFT_E, CORE_DECAY_I, CORE_INIT_I, CORE_SHIFT_I
     6, len(CONSTANTS)
 )
 """Rows of coefficients in the arithmetic of SpiNNaker's cores."""
+DECAY_U, DECAY_V, BIAS, COMPARTMENT_THRESHOLD = range(len(loihi.CONSTANTS))
+"""Rows of coefficients in the arithmetic of Loihi's compartments."""
+DECAY_BITS = 12
+"""Fraction bits of its decay constants."""
 
 LEVELS = 2**16
 """Of uniform numbers of 16 bits."""
@@ -647,6 +653,14 @@ def _update_chunk(part, low, high, column, neurons, rules, spiking):
 
 @overload(_update_chunk, jit_options={"forceinline": True})
 def _update_chunk_overload(part, low, high, column, neurons, rules, spiking):
+    if getattr(rules, "instance_class", None) is CompartmentRules:
+
+        def compartments(part, low, high, column, neurons, rules, spiking):
+            own = neurons.parts[part].own
+            return _update_compartments(low, high, column, own, neurons, rules, spiking)
+
+        return compartments
+
     if _is_spinnaker(rules):
 
         def spinnaker(part, low, high, column, neurons, rules, spiking):
@@ -861,6 +875,40 @@ def _update_cores_varied(part, low, high, column, neurons, rules, spiking):
     # ring buffers are those of the population
     shifts = c[CORE_SHIFT_E, 0], c[CORE_SHIFT_I, 0]
     return _update_cores(part, low, high, constants, shifts, held_steps, neurons, rules, spiking)
+
+
+# --- Neurons on Loihi ---
+
+
+@njit(cache=True, nogil=True, forceinline=True)
+def _decayed(x, factor):
+    """A whole number times ``factor`` / 2^12, towards zero."""
+    product = np.int64(x) * np.int64(factor)
+    return (product + ((product >> 63) & ((1 << DECAY_BITS) - 1))) >> DECAY_BITS
+
+
+@njit(cache=True, nogil=True)
+def _update_compartments(low, high, column, own, neurons, rules, spiking):
+    """Neurons ``low`` to ``high``, whose constants begin at ``column``, one column each if ``own``."""
+    v, u, _, arrived, _, held = _views(low, high, neurons)
+    c, word = neurons.coefficients, np.int64(rules.word)
+    n_spikes = 0
+    for j in range(high - low):
+        k = column + j if own else column
+        total = _decayed(u[j], c[DECAY_U, k]) + arrived[j]
+        arrived[j] = 0
+        # the range has its largest number, but not its smallest
+        u[j] = ((total + word - 1) & (2 * word - 1)) - word + 1
+        moved = _decayed(v[j], c[DECAY_V, k]) + np.int64(u[j]) + np.int64(c[BIAS, k])
+        moved = min(max(moved, 1 - word), word - 1)
+        spike = held[j] == 0 and moved > c[COMPARTMENT_THRESHOLD, k]
+        if spike or held[j]:
+            moved = 0
+        v[j] = moved
+        held[j] = neurons.refractory_steps[k] if spike else max(held[j] - 1, 0)
+        spiking[j] = spike
+        n_spikes += spike
+    return n_spikes
 
 
 @njit(cache=True, nogil=True)

@@ -32,6 +32,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from pynn_portability.backends.emulator.arithmetic import Arithmetic
+from pynn_portability.backends.emulator.loihi import Compartments
 from pynn_portability.backends.emulator.spinnaker import Cores
 from pynn_portability.errors import RequestError
 from pynn_portability.formats.number_format import HeldRealization
@@ -78,7 +79,7 @@ class WeightStorage:
 
 
 def weight_storage(
-    held: HeldRealization, arithmetic: Arithmetic | Cores, asked: Storage
+    held: HeldRealization, arithmetic: Arithmetic | Cores | Compartments, asked: Storage
 ) -> WeightStorage:
     """How the weights of a realized network are held.
 
@@ -87,7 +88,7 @@ def weight_storage(
     16 for SpiNNaker. Raises RequestError for weights that the state cannot take.
     """
     if asked != "auto":
-        if isinstance(arithmetic, Cores):
+        if isinstance(arithmetic, Cores | Compartments):
             raise RequestError(
                 f"[backends.emulator] weights = {asked!r} is not allowed with the state of format "
                 f"{held.format.name!r}; allowed is 'auto'"
@@ -107,6 +108,8 @@ def weight_storage(
         return WeightStorage(code_bits=next(b for b in CODE_BITS if 2**b >= values))
     if isinstance(arithmetic, Cores):
         return WeightStorage(dtype=np.dtype(np.uint16))
+    if isinstance(arithmetic, Compartments):
+        return WeightStorage(dtype=arithmetic.state)
     if arithmetic.fixed:
         largest = [largest_weight(held, label, arithmetic) for label in labels]
         if max(largest, default=0) <= LARGEST_INT16:
@@ -199,7 +202,7 @@ class CompressedSynapses:
     def __init__(
         self,
         held: HeldRealization,
-        arithmetic: Arithmetic | Cores,
+        arithmetic: Arithmetic | Cores | Compartments,
         storage: WeightStorage,
         n_threads: int,
     ) -> None:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 FloatArray = NDArray[np.float64]
 
-Kind = Literal["float64", "float32", "fixed-point", "spinnaker"]
+Kind = Literal["float64", "float32", "fixed-point", "spinnaker", "loihi"]
 """What a backend declares that it can compute in."""
 Rounding = Literal["nearest", "floor", "zero"]
 Overflow = Literal["saturate", "wrap"]
@@ -82,7 +82,18 @@ class SpinnakerArithmetic:
         return weights
 
 
-State = FloatingPoint | FixedPoint | SpinnakerArithmetic
+@dataclass(frozen=True)
+class LoihiArithmetic:
+    """What Loihi's neurons compute, by its bit-accurate public model."""
+
+    kind: ClassVar[Kind] = "loihi"
+
+    def represent(self, weights: FloatArray) -> FloatArray:
+        """Unchanged: what the chip can hold is the machine's scale of weights."""
+        return weights
+
+
+State = FloatingPoint | FixedPoint | SpinnakerArithmetic | LoihiArithmetic
 
 DOUBLE = FloatingPoint("float64")
 SINGLE = FloatingPoint("float32")

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Literal
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,6 +50,12 @@ MAX_DELAY = 2**31 - 1
 RARE = 0.001
 """Longer delays than all but this fraction are not reported as too long for a machine."""
 
+LATER_KEYS = ("full_scale", "multiple", "threshold_limit", "threshold_factor")
+"""Of ``[weights]``, added after there were runs."""
+
+EVIDENCE = ("proven bit for bit", "proven in part", "from sources only")
+"""What the numbers of a machine rest on."""
+
 NAMED = 3
 """Most projections that a sentence names."""
 
@@ -76,14 +83,26 @@ class Weights(Section):
             description='"largest", "power_of_two", "expected_sum", "mean_and_sd" or "fixed"',
         )
     )
-    scope: Literal["network", "target", "receptor", "source", "projection"] = Field(
+    scope: Literal["network", "target", "neuron", "receptor", "source", "projection"] = Field(
         default="projection",
-        description='"network", "target", "receptor", "source" or "projection"',
+        description='"network", "target", "neuron", "receptor", "source" or "projection"',
     )
     unit: float | None = Field(
         default=None, gt=0, allow_inf_nan=False, description="a positive number (nA or uS)"
     )
+    full_scale: float | None = Field(
+        default=None, gt=0, allow_inf_nan=False, description="a positive number of levels"
+    )
     refinement: int = Field(default=0, ge=0, le=30, description="a whole number from 0 to 30")
+    multiple: float | None = Field(
+        default=None, gt=0, allow_inf_nan=False, description="a positive number of levels"
+    )
+    threshold_limit: int | None = Field(
+        default=None, gt=0, lt=2**31, description="a positive whole number"
+    )
+    threshold_factor: Literal["any", "power_of_two"] = Field(
+        default="any", description='"any" or "power_of_two"'
+    )
     sign: Literal["receptor", "synapse", "absolute"] = Field(
         default="receptor", description='"receptor", "synapse" or "absolute"'
     )
@@ -110,6 +129,15 @@ class Weights(Section):
             raise ValueError("levels: each must be larger than the one before")
         if (self.unit is None) == (self.scale == "fixed"):
             raise ValueError('unit: must be given with scale = "fixed" and only with it')
+        if self.scale != "largest":
+            only_largest = {"full_scale", "multiple", "threshold_limit", "threshold_factor"}
+            _only(given & only_largest, set(), 'another scale than "largest"')
+        if self.scope == "neuron" and self.scale != "largest":
+            raise ValueError('scope: may be "neuron" only with scale = "largest"')
+        if self.scope == "neuron":
+            _only(
+                given & {"refinement", "multiple", "threshold_factor"}, set(), "a scale per neuron"
+            )
         if self.scale == "expected_sum" and (self.scope, self.bits) != ("receptor", 16):
             raise ValueError(
                 'scope: must be "receptor", with bits = 16, where scale = "expected_sum", which is '
@@ -176,6 +204,10 @@ class Machine(Section):
     title: str = Field(min_length=1, max_length=100, description="a line of at most 100 characters")
     sources: list[str] = Field(min_length=1, description="a list of at least one citation")
     not_modelled: list[str] = Field(description="a list of sentences")
+    evidence: Literal["proven bit for bit", "proven in part", "from sources only"] = Field(
+        default="from sources only", description=", ".join(f'"{words}"' for words in EVIDENCE)
+    )
+    proof: str = Field(default="", description="a sentence: what was compared with what")
     weights: Weights
     delays: Delays = Delays()
     time: Time = Time()
@@ -187,10 +219,21 @@ class Machine(Section):
     def file(self) -> Path:
         return self._file
 
+    @model_validator(mode="after")
+    def _proof_of_evidence(self) -> Machine:
+        if self.evidence != "from sources only" and not self.proof:
+            raise ValueError(f"proof: is missing, what is {self.evidence} says against what")
+        return self
+
     @cached_property
     def fingerprint(self) -> str:
         """SHA-256 of all that decides a simulation."""
-        content = self.model_dump(mode="json", exclude={"title", "sources", "not_modelled"})
+        words = {"title", "sources", "not_modelled", "evidence", "proof"}
+        content = self.model_dump(mode="json", exclude=words)
+        # keys that came later count where they are used, so that earlier runs keep their identity
+        for name in LATER_KEYS:
+            if content["weights"][name] == Weights.model_fields[name].default:
+                del content["weights"][name]
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
@@ -206,7 +249,9 @@ class MachineWeights(WeightFormat):
 
     @property
     def notes(self) -> tuple[str, ...]:  # type: ignore[override]
-        return tuple(self.machine.not_modelled)
+        machine = self.machine
+        evidence = f"Evidence for the numbers of this machine: {machine.evidence}."
+        return (" ".join([evidence, machine.proof]).strip(), *machine.not_modelled)
 
     @property
     def shared_by_network(self) -> bool:  # type: ignore[override]
@@ -214,7 +259,8 @@ class MachineWeights(WeightFormat):
 
     @property
     def drawn_beforehand(self) -> bool:  # type: ignore[override]
-        return self.machine.weights.scale == "expected_sum"
+        weights = self.machine.weights
+        return weights.scale == "expected_sum" or weights.scope == "neuron"
 
     changes_delays = True
 
@@ -227,7 +273,18 @@ class MachineWeights(WeightFormat):
             return _Floating(item, represent, weights.number)
         if weights.scale == "mean_and_sd":
             return _TwoValues(item, represent, realization, weights)
+        if weights.scope == "neuron":
+            return _PerNeuron(item, represent, realization, weights)
         return Levelled(item, represent, realization, weights)
+
+    def whole_units(self, realization: Realization) -> dict[str, float]:
+        """What weights onto a population are whole multiples of (nA), by label; 0 without weights."""
+        units = {p.label: 0.0 for p in realization.network.populations}
+        for item in _items(realization.network):
+            held = self.on(item, realization, lambda weights: weights)
+            if isinstance(held, Levelled) and held.multiple:
+                units[item.target] = held.multiple
+        return units
 
     def delay_steps(self, milliseconds: FloatArray, timestep: float) -> NDArray[np.int32]:
         """Delays (ms) as the machine has them, in steps of ``timestep`` ms, at least one."""
@@ -334,10 +391,14 @@ class _TwoValues(_Scaled):
     @cached_property
     def _levels(self) -> tuple[float, float, float]:
         """Magnitudes of the lower value, of the mean and of the upper value of the scope."""
+        if _largest(self.item, self._realization) == 0:
+            return 0.0, 0.0, 0.0
         moments = []
         for member in _members(self.item, self._weights.scope, self._realization.network):
-            mean, sd = mean_and_sd(member.weight)
-            moments.append((_count(member, self._realization), abs(mean), sd))
+            # what has no weight is left out, and so has no part in the two values of the others
+            if _largest(member, self._realization) > 0:
+                mean, sd = mean_and_sd(member.weight)
+                moments.append((_count(member, self._realization), abs(mean), sd))
         counts, means, sds = np.array(moments).T
         mean = float(np.average(means, weights=counts))
         square = float(np.average(sds**2 + means**2, weights=counts))
@@ -349,8 +410,22 @@ class Levelled(_Scaled):
     """Magnitudes that are levels times a scale."""
 
     def _hold(self, weights: FloatArray, start: int) -> FloatArray:
-        rule, unit, sign = self._weights, self.unit, self._sign
-        signs = np.where(weights < 0, -1.0, 1.0) if rule.sign == "synapse" else sign
+        if self.unit == 0:
+            return np.zeros_like(weights)
+        signs, level = self._levels(weights, self.unit, start)
+        positive, negative = self._magnitudes
+        magnitudes = positive[level]
+        if positive is not negative:
+            magnitudes = np.where(signs > 0, magnitudes, negative[level])
+        # what is added turns -0 into 0
+        return signs * magnitudes + 0.0
+
+    def _levels(
+        self, weights: FloatArray, unit: FloatArray | float, start: int
+    ) -> tuple[FloatArray, NDArray[np.int64]]:
+        """Signs of the weights as they are held, and their levels, indices into the menu."""
+        rule, sign = self._weights, self._sign
+        signs = np.where(weights < 0, -1.0, 1.0) if rule.sign == "synapse" else np.float64(sign)
         magnitudes = np.abs(weights)
         if rule.sign == "receptor":
             magnitudes = np.maximum(sign * weights, 0.0)
@@ -365,8 +440,25 @@ class Levelled(_Scaled):
             level = _rounded(signs * position, rule.rounding) * signs
         size = len(rule.menu)
         level = level % size if rule.overflow == "wrap" else np.clip(level, 0, size - 1)
-        # what is added turns -0 into 0
-        return signs * (rule.menu[level.astype(np.int64)] * unit) + 0.0
+        return signs, level.astype(np.int64)
+
+    @cached_property
+    def _magnitudes(self) -> tuple[FloatArray, FloatArray]:
+        """What the levels of positive and of negative weights are worth, in nA or uS, ascending."""
+        menu, multiple = self._weights.menu, self.multiple
+        if not multiple:
+            magnitudes = menu * self.unit
+            return magnitudes, magnitudes
+        rounding = self._weights.rounding
+        again = "nearest_even" if rounding == "stochastic" else rounding
+        finer = self.unit / multiple
+        if self._weights.multiple is None and self._weights.threshold_factor == "any":
+            magnitudes = np.abs(_rounded(menu * finer, again)) * multiple
+            return magnitudes, magnitudes
+        # rounded up beyond the highest level, a weight has that level, whose bits are dropped
+        highest = float(menu[-1]) * finer
+        positive = np.minimum(_rounded(menu * finer, again), np.floor(highest)) * multiple
+        return positive, np.minimum(-_rounded(-menu * finer, again), np.ceil(highest)) * multiple
 
     def most_values(self) -> int | None:
         rule = self._weights
@@ -384,39 +476,171 @@ class Levelled(_Scaled):
 
     @property
     def values(self) -> FloatArray:
-        magnitudes = self._weights.menu * self.unit
+        positive, negative = self._magnitudes
         if self._weights.sign == "synapse":
-            return np.unique(np.concatenate([-magnitudes, magnitudes]) + 0.0)
-        return np.unique(self._sign * magnitudes + 0.0)
+            return np.unique(np.concatenate([-negative, positive]) + 0.0)
+        return np.unique((positive if self._sign > 0 else -negative) + 0.0)
 
     def largest(self) -> float:
         """A bound, mostly reached, on the magnitude of the held weights (nA or uS)."""
-        given = self._given
-        if given is not None and self._weights.overflow == "wrap":
-            highest = float(self._weights.menu[-1])
-            if np.abs(given).max() / self.unit > highest:
-                return highest * self.unit
-        return super().largest()
+        given, rule = self._given, self._weights
+        if given is None or self.unit == 0:
+            return 0.0
+        position = float(np.abs(given).max()) / self.unit
+        if rule.overflow == "wrap" and position > rule.menu[-1]:
+            highest = len(rule.menu) - 1
+        elif rule.rounding == "stochastic":
+            # any weight may become the level above it
+            highest = min(int(np.searchsorted(rule.menu, position)), len(rule.menu) - 1)
+        else:
+            return super().largest()
+        magnitude = max(float(magnitudes[highest]) for magnitudes in self._magnitudes)
+        return float(np.abs(self._represent(np.array([-magnitude, magnitude]))).max())
 
     @cached_property
     def unit(self) -> float:
-        """What one unit of the scale is worth, in nA or uS."""
+        """What one unit of the scale is worth, in nA or uS; 0 where all that it would scale is 0."""
         rule, item, realization = self._weights, self.item, self._realization
+        # where the lowest level is not zero, only synapses that are left out have no weight
+        if rule.menu[0] > 0 and _largest(item, realization) == 0:
+            return 0.0
         if rule.scale == "expected_sum":
             return ring_buffers(realization)[item.target, item.receptor].unit
         if rule.unit is not None:
             return rule.unit
-        members = _members(item, rule.scope, realization.network)
-        largest = max(_largest(m, realization) for m in members)
-        if largest == 0:
-            return 1.0
-        unit = largest / float(rule.menu[-1])
-        if rule.scale == "power_of_two":
+        unit = self._shared_unit
+        if rule.scale == "power_of_two" and unit:
             return 2.0 ** math.ceil(math.log2(unit))
         own = _largest(item, realization)
         if rule.refinement and own > 0:
-            unit /= 2.0 ** min(rule.refinement, math.floor(math.log2(largest / own)))
+            unit /= 2.0 ** min(rule.refinement, _powers_of_two(self._largest_of_scope, own))
         return unit
+
+    @cached_property
+    def multiple(self) -> float | None:
+        """What all values are whole multiples of, in nA or uS; None if of nothing but `unit`."""
+        rule = self._weights
+        step = self._shared_unit * (rule.multiple or 1.0)
+        if rule.threshold_limit is None or step == 0:
+            return step if rule.multiple else None
+        needed = self._threshold / step
+        if needed <= rule.threshold_limit:
+            return step if rule.multiple else None
+        if math.isinf(needed):
+            return self._threshold / rule.threshold_limit
+        if rule.threshold_factor == "power_of_two":
+            return step * 2.0 ** math.ceil(math.log2(needed / rule.threshold_limit))
+        # the tool rounds the threshold before it sees that it is too large
+        return step * float(np.rint(needed)) / rule.threshold_limit
+
+    @cached_property
+    def _largest_of_scope(self) -> float:
+        members = _members(self.item, self._weights.scope, self._realization.network)
+        return max(_largest(m, self._realization) for m in members)
+
+    @property
+    def _shared_unit(self) -> float:
+        """What a level is worth for all of the scope; the smallest numbers may become 0."""
+        return self._largest_of_scope / (self._weights.full_scale or float(self._weights.menu[-1]))
+
+    @cached_property
+    def _threshold(self) -> float:
+        """The largest of the scope's thresholds, as `threshold_weight`."""
+        members = _members(self.item, self._weights.scope, self._realization.network)
+        targets = dict.fromkeys(m.target for m in members)
+        return max((threshold_weight(t, self._realization) for t in targets), default=0.0)
+
+
+class _PerNeuron(Levelled):
+    """Magnitudes that are levels times a scale of the target neuron."""
+
+    def _hold(self, weights: FloatArray, start: int) -> FloatArray:
+        if self._weights.menu[0] > 0 and _largest(self.item, self._realization) == 0:
+            return np.zeros_like(weights)
+        units = self._units[self._targets(start, weights.size)].reshape(weights.shape)
+        # a neuron without weights has any unit
+        signs, level = self._levels(weights, np.where(units > 0, units, 1.0), start)
+        return signs * (self._weights.menu[level] * units) + 0.0
+
+    def _targets(self, start: int, size: int) -> NDArray[np.int64]:
+        """Target neurons of synapses from ``start`` on; after the last one comes the first again."""
+        index = start + np.arange(size)
+        if isinstance(self.item, PoissonDrive):
+            return index % len(self._units)
+        count = self._realization.synapse_count(self.item.label)
+        if not count:
+            return np.zeros(size, np.int64)
+        first, stop = (0, count) if start + size > count else (start, start + size)
+        chunk = self._realization.synapse_range(
+            self.item.label, first, stop, weights=False, delays=False
+        )
+        return chunk.target.astype(np.int64)[index % count - first]
+
+    def most_values(self) -> int | None:
+        return None
+
+    def largest(self) -> float:
+        highest = float(self._weights.menu[-1]) * float(self._units.max(initial=0.0))
+        return float(np.abs(self._represent(np.array([-highest, highest]))).max())
+
+    @cached_property
+    def _units(self) -> FloatArray:
+        """What a level is worth for each target neuron, in nA or uS, shape ``(n,)``; 0 without weights."""
+        rule = self._weights
+        largest = _largest_per_neuron(self.item.target, self._realization)
+        units = largest / (rule.full_scale or float(rule.menu[-1]))
+        if rule.threshold_limit is None:
+            return units
+        threshold = threshold_weights(self.item.target, self._realization)
+        with np.errstate(over="ignore"):
+            needed = np.rint(threshold / np.where(units > 0, units, np.inf))
+        return np.where(needed > rule.threshold_limit, threshold / rule.threshold_limit, units)
+
+
+_known_largest: WeakKeyDictionary[Realization, dict[str, FloatArray]] = WeakKeyDictionary()
+
+
+def _largest_per_neuron(population: str, realization: Realization) -> FloatArray:
+    """The largest magnitude among the weights onto each neuron, shape ``(n,)``; draws them all once."""
+    known = _known_largest.setdefault(realization, {})
+    if population not in known:
+        largest = np.zeros(realization.network.population(population).size)
+        for item in _items(realization.network):
+            if item.target != population:
+                continue
+            if isinstance(item, PoissonDrive):
+                np.maximum(largest, np.abs(realization.drive(item.label).weight), out=largest)
+                continue
+            for chunk in realization.synapses(item.label):
+                np.maximum.at(largest, chunk.target, np.abs(chunk.weight))
+        known[population] = largest
+    return known[population]
+
+
+def threshold_weight(population: str, realization: Realization) -> float:
+    """The largest of `threshold_weights`, 0 without neurons."""
+    return float(threshold_weights(population, realization).max(initial=0.0))
+
+
+def threshold_weights(population: str, realization: Realization) -> FloatArray:
+    """The weight (nA), for each neuron, of the one spike that a machine reaches the threshold with, without any leak.
+
+    A synaptic current that decays by exp(-dt / tau_syn) per step sums up to
+    tau_syn (1 - exp(-dt / tau_syn)) / dt times less than a spike's charge, tau_syn w, so this is
+    cm (v_thresh - v_rest) / (tau_syn (1 - exp(-dt / tau_syn))), the larger one of the receptors;
+    shape ``(n,)``, 0 for populations that have no such threshold, or synapses of another kind.
+    """
+    described = realization.network.population(population)
+    if described.is_source or described.cell.conductance_based:
+        return np.zeros(described.size)
+    parameters = realization.parameters(population)
+    if not parameters.keys() >= {"cm", "v_thresh", "v_rest"}:
+        return np.zeros(described.size)
+    charge = parameters["cm"] * (parameters["v_thresh"] - parameters["v_rest"])
+    found = np.zeros(described.size)
+    for tau in (parameters[n] for n in described.cell.synaptic_time_constants.values()):
+        found = np.maximum(found, charge / (tau * -np.expm1(-realization.timestep / tau)))
+    return found
 
 
 def load_machine(name: str, base: Path = Path()) -> Machine:
@@ -460,7 +684,7 @@ def _members(
         match scope:
             case "network":
                 same = True
-            case "target":
+            case "target" | "neuron":
                 same = other.target == item.target
             case "receptor":
                 same = (other.target, other.receptor) == (item.target, item.receptor)
@@ -493,6 +717,14 @@ def _largest(item: Projection | PoissonDrive, realization: Realization) -> float
     """The largest magnitude among the realized weights, 0 if there are none."""
     found = _extremes(item, realization)
     return 0.0 if found is None else float(np.abs(found).max())
+
+
+def _powers_of_two(largest: float, own: float) -> int:
+    """How often ``own`` can be doubled without exceeding ``largest``."""
+    ratio = largest / own  # infinite where ``own`` is one of the smallest numbers
+    if math.isinf(ratio):
+        return math.frexp(largest)[1] - math.frexp(own)[1] - 1
+    return math.floor(math.log2(ratio))
 
 
 def _rounded(values: FloatArray, rounding: str) -> FloatArray:

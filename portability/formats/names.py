@@ -26,6 +26,7 @@ from pynn_portability.formats.arithmetic import (
     DOUBLE,
     SINGLE,
     FixedPoint,
+    LoihiArithmetic,
     Overflow,
     Rounding,
     SpinnakerArithmetic,
@@ -124,11 +125,15 @@ def machine_arithmetic(machine: Machine) -> State:
     name = machine.state.arithmetic
     if name == "spinnaker" and machine.weights.scale == "expected_sum":
         return SpinnakerArithmetic()
+    weights = machine.weights
+    if name == "loihi" and weights.scope == "target" and weights.multiple:
+        return LoihiArithmetic()
     arithmetic = _arithmetic(name)
     if arithmetic is None:
         raise RequestError(
             f"{machine.file}: state.arithmetic: must be 'double', 'float32' or 'sI.F' as in number "
-            f"formats, or 'spinnaker' with weights.scale = 'expected_sum', not {name!r}"
+            f"formats, or 'spinnaker' with weights.scale = 'expected_sum', or 'loihi' with weights.scope "
+            f"= 'target' and weights.multiple, not {name!r}"
         )
     return arithmetic
 
@@ -147,6 +152,12 @@ def machine_formats() -> dict[str, str]:
         if own:
             found[f"{name}-full"] = f"{machine.title}, {', '.join(own)}"
     return found
+
+
+def machine_evidence() -> dict[str, dict[str, str]]:
+    """What the numbers of the shipped machines rest on, by their names: ``evidence`` and ``proof``."""
+    machines = {name: load_machine(name) for name in shipped_machines()}
+    return {n: {"evidence": m.evidence, "proof": m.proof} for n, m in machines.items()}
 
 
 def _unknown(text: str) -> RequestError:

@@ -6,7 +6,7 @@ It is bound once to a realization; what comes out, a `HeldRealization`, is what 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -14,10 +14,28 @@ from numpy.typing import NDArray
 
 from pynn_portability.formats.arithmetic import State
 from pynn_portability.formats.weights import HeldWeights, WeightFormat
-from pynn_portability.model.network import Network
+from pynn_portability.model.network import (
+    Distribution,
+    Network,
+    PoissonDrive,
+    Projection,
+    Value,
+)
+from pynn_portability.realize.distributions import mean_and_sd, quantile
 from pynn_portability.realize.realization import CHUNK_SIZE, DriveArrays, Realization, Synapses
 
 FloatArray = NDArray[np.float64]
+
+QUANTILES = 2**16
+"""Weights that stand for those of a distribution."""
+MOST_EXPLICIT = 2**20
+"""Most explicit weights whose mean and SD are taken."""
+VISIBLE_CHANGE = 0.01
+"""Relative change of a mean weight that is worth a sentence."""
+NAMED = 4
+"""Most projections that a sentence names."""
+MOST_DRAWN = 2**24
+"""Synapses of a network whose largest weights are looked for."""
 
 
 @dataclass(frozen=True)
@@ -51,9 +69,32 @@ class NumberFormat:
         """Delays (ms) on the grid of ``timestep`` ms as this format holds them, in steps."""
         return self.weights.delay_steps(milliseconds, timestep)
 
+    def weight_moments(self, network: Network, seed: int, timestep: float) -> list[WeightMoments]:
+        """What becomes of mean and SD of the weights of all projections and drives.
+
+        See `HeldRealization.weight_moments`; ``seed`` decides scales that follow from drawn weights.
+        """
+        return self.on(Realization(network, seed, self.timestep or timestep)).weight_moments()
+
     def on(self, realization: Realization) -> HeldRealization:
         """The realization as this format holds it."""
         return HeldRealization(self, realization.with_delays(self.weights.delay_steps))
+
+
+@dataclass(frozen=True)
+class WeightMoments:
+    """Mean and SD of the weights of a projection or drive, before and after, in its unit (nA or uS).
+
+    Those after are None where the format's scale would take drawing a very large network.
+    """
+
+    label: str
+    drive: bool
+    unit: str
+    mean: float
+    sd: float
+    held_mean: float | None
+    held_sd: float | None
 
 
 class HeldRealization:
@@ -84,10 +125,41 @@ class HeldRealization:
         Raises RequestError for a weight distribution whose mean and SD are needed and not known.
         """
         if projection not in self._weights:
-            self._weights[projection] = self.format.weights.on(
-                self.network.projection(projection), self.realization, self.format.state.represent
-            )
+            self._weights[projection] = self._hold(self.network.projection(projection))
         return self._weights[projection]
+
+    def weight_moments(self) -> list[WeightMoments]:
+        """Mean and SD of weights before and after, for every projection and drive.
+
+        Before and after are taken from the same weights: 2^16 quantiles of a distribution, in the middle
+        of cells of equal probability, or up to 2^20 explicit weights, evenly spaced. No synapse is
+        drawn for them. A scale that follows from the largest weight is that of the realization; in networks
+        of more than 2^24 synapses it is that of the largest weight to be expected, and a scale that
+        takes drawing all weights is not known.
+        """
+        held = self
+        large = self.realization.n_synapses > MOST_DRAWN
+        if large and not self.format.weights.drawn_beforehand:
+            held = HeldRealization(self.format, self.realization.with_expected_extremes())
+        unknown = large and self.format.weights.drawn_beforehand
+        items: list[Projection | PoissonDrive] = [*self.network.projections, *self.network.drives]
+        found = []
+        for item in items:
+            weights = _typical(item.weight)
+            after = None if unknown else held._hold(item)(weights)
+            found.append(
+                WeightMoments(
+                    item.label,
+                    isinstance(item, PoissonDrive),
+                    self.network.population(item.target).cell.weight_unit,
+                    *mean_and_sd(weights),
+                    *((None, None) if after is None else mean_and_sd(after)),
+                )
+            )
+        return found
+
+    def _hold(self, item: Projection | PoissonDrive) -> HeldWeights:
+        return self.format.weights.on(item, self.realization, self.format.state.represent)
 
     def synapses(self, projection: str, chunk_size: int = CHUNK_SIZE) -> Iterator[Synapses]:
         """All synapses of a projection, weights and delays as they are held, in chunks."""
@@ -99,10 +171,7 @@ class HeldRealization:
     def drive(self, drive: str) -> DriveArrays:
         """Rates (Hz) of a drive, its weights and delays (steps) as they are held, shape ``(size,)``."""
         arrays = self.realization.drive(drive)
-        held = self.format.weights.on(
-            self.network.drive(drive), self.realization, self.format.state.represent
-        )
-        return replace(arrays, weight=held(arrays.weight))
+        return replace(arrays, weight=self._hold(self.network.drive(drive))(arrays.weight))
 
     def parameters(self, population: str) -> dict[str, FloatArray]:
         """Cell parameters by PyNN name, shape ``(size,)`` each."""
@@ -111,3 +180,32 @@ class HeldRealization:
     def initial_values(self, population: str) -> dict[str, FloatArray]:
         """Initial values by PyNN state variable, shape ``(size,)`` each."""
         return self.realization.initial_values(population)
+
+
+def changed_means(weights: Sequence[WeightMoments]) -> list[str]:
+    """A sentence about the projections and drives whose mean weight a format changes visibly."""
+    changes = {
+        entry.label: entry.held_mean / entry.mean - 1
+        for entry in weights
+        if entry.held_mean is not None and entry.mean
+    }
+    named = [
+        f"{label!r} ({change:+.1%})"
+        for label, change in sorted(changes.items(), key=lambda item: -abs(item[1]))
+        if abs(change) > VISIBLE_CHANGE
+    ]
+    if not named:
+        return []
+    more = f" and {len(named) - NAMED} more" if len(named) > NAMED else ""
+    return [f"The format changes mean weights: {', '.join(named[:NAMED])}{more}."]
+
+
+def _typical(weight: Value) -> FloatArray:
+    """Weights that stand for all of a projection or drive, shape ``(n,)``."""
+    if isinstance(weight, Distribution):
+        return quantile(weight, (np.arange(QUANTILES) + 0.5) / QUANTILES)
+    if isinstance(weight, np.ndarray):
+        given = weight.ravel()
+        return given[:: max(1, -(-given.size // MOST_EXPLICIT))].astype(np.float64)
+    # many equal ones, because rounding may be a matter of chance
+    return np.full(QUANTILES, float(weight))

@@ -4,19 +4,20 @@ The two schemes are those of Dasbach, Tetzlaff, Diesmann and Senk (2021), Front.
 section 2.2. The N values are the centres of N bins of equal width D = 2 a SD / N around the mean of the
 projection's weight distribution. ``naive`` takes the half-width a = 5. ``moments`` takes the a for which
 normally distributed weights keep their standard deviation, see `first_root`; the mean is kept by
-symmetry.
+symmetry. Other weights keep both by the construction of `pynn_portability.formats.fitting`.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from typing import Literal
 
 import numpy as np
 import scipy  # loads its parts at first use; most runs need no optimisation
 from numpy.typing import NDArray
 
+from pynn_portability.formats.fitting import Bins, fit, is_normal
 from pynn_portability.formats.weights import (
     MAX_CODES,
     CodeBook,
@@ -50,12 +51,13 @@ class BinnedWeights(WeightFormat):
         return self.bins == 1
 
     def values(self, mean: float, sd: float) -> FloatArray:
-        """The values a weight can take, ascending, shape ``(bins,)``, in the unit of ``mean``.
+        """The values normal weights can take, ascending, shape ``(bins,)``, in the unit of ``mean``.
 
         Values whose sign opposes that of ``mean`` are 0 (Dale's rule).
         """
-        index = np.arange(self.bins, dtype=np.float64)
-        return _dale(_centre(index, mean, self.width(sd), self.bins), mean)
+        width = self.width(sd)
+        bins = Bins(self.bins, mean, width, mean, width)
+        return _dale(bins.value(np.arange(self.bins, dtype=np.float64)), mean)
 
     def width(self, sd: float) -> float:
         """Width of a bin for weights of this SD, in its unit."""
@@ -67,7 +69,8 @@ class BinnedWeights(WeightFormat):
         """Weights of a projection in its bins; drives keep theirs.
 
         - The bins are centred on the mean of the projection's weight distribution, or on that of
-          its explicit weights.
+          its explicit weights. In ``moments``, weights that are not normal have other bins, see
+          `pynn_portability.formats.fitting`.
         - A weight belongs to the last bin whose lower edge it reaches, so that a tie goes to the
           larger value: for inhibitory weights, the weaker one. The inner edges are the
           double-precision results of ``mean + (k - N/2) * D``, and a bin found by division is
@@ -87,32 +90,37 @@ class BinnedWeights(WeightFormat):
 class _Binned(HeldWeights):
     def __init__(self, item: Projection, represent: Represent, binned: BinnedWeights) -> None:
         super().__init__(item, represent)
-        self._bins = binned.bins
-        mean, sd = mean_and_sd(item.weight)
-        self._mean, self._width = mean, binned.width(sd)
+        self._scheme, self._n = binned.scheme, binned.bins
+        self._mean, self._sd = mean_and_sd(item.weight)
+        self._width = binned.width(self._sd)
+
+    @cached_property
+    def _bins(self) -> Bins:
+        if self._scheme == "moments" and self._n > 1 and not is_normal(self.item.weight):
+            return fit(self.item.weight, self._n, half_width("moments", self._n))
+        return Bins(self._n, self._mean, self._width, self._mean, self._width)
 
     def _hold(self, weights: FloatArray, start: int) -> FloatArray:
-        mean, width = self._mean, self._width
-        if width == 0:
-            return weights
-        index = _bin_index(weights, mean, width, self._bins)
-        return _dale(_centre(index, mean, width, self._bins), mean)
+        if self._width == 0:
+            # the mean is each of them, but for the smallest numbers, whose SD is 0 in doubles
+            return np.full_like(weights, self._mean)
+        return _dale(self._bins.value(self._bins.index(weights)), self._mean)
 
     def most_values(self) -> int | None:
         if isinstance(self.item.weight, float):
             return 1
-        if self._bins > MAX_CODES:
+        if self._n > MAX_CODES:
             return None
-        return self._bins if self._width else 1
+        return self._n if self._width else 1
 
     def _code_book(self) -> CodeBook:
-        mean, width = self._mean, self._width
-        if width == 0:
-            return CodeBook.of_one(self._represent(np.array([mean])))
-        centres = _centre(np.arange(self._bins, dtype=np.float64), mean, width, self._bins)
+        if self._width == 0:
+            return CodeBook.of_one(self._represent(np.array([self._mean])))
+        bins = self._bins
+        values = bins.value(np.arange(self._n, dtype=np.float64))
         return CodeBook(
-            self._represent(_dale(centres, mean)),
-            lambda weights: _bin_index(weights, mean, width, self._bins).astype(np.int64),
+            self._represent(_dale(values, self._mean)),
+            lambda weights: bins.index(weights).astype(np.int64),
         )
 
 
@@ -163,22 +171,6 @@ def discretised_sd(bins: int, half: float) -> float:
     edges = first_edge + width * np.arange(bins // 2)
     tails = np.append(scipy.special.ndtr(-edges), 0.0)
     return float(np.sqrt(-2 * np.sum(np.diff(tails) * (edges + width / 2) ** 2)))
-
-
-def _bin_index(weights: FloatArray, mean: float, width: float, bins: int) -> FloatArray:
-    """The bin of each weight, as a float: exact up to 2^53, and one array less."""
-    index = np.clip(np.floor((weights - mean) / width + bins / 2), 0, bins - 1)
-    index += (weights >= _lower_edge(index + 1, mean, width, bins)) & (index < bins - 1)
-    index -= (weights < _lower_edge(index, mean, width, bins)) & (index > 0)
-    return index
-
-
-def _lower_edge(index: FloatArray, mean: float, width: float, bins: int) -> FloatArray:
-    return mean + (index - bins / 2) * width
-
-
-def _centre(index: FloatArray, mean: float, width: float, bins: int) -> FloatArray:
-    return mean + (index - (bins - 1) / 2) * width
 
 
 def _dale(weights: FloatArray, mean: float) -> FloatArray:

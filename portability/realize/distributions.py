@@ -104,7 +104,11 @@ def mean_and_sd(value: Value) -> tuple[float, float]:
     # in floating point the SD of equal numbers need not be 0
     if array.min() == array.max():
         return float(array.flat[0]), 0.0
-    return float(array.mean()), float(array.std())
+    # squares of the smallest and of the largest numbers are beyond the range of doubles; a power of
+    # two changes no digit
+    exponent = int(np.frexp(np.abs(array).max())[1])
+    scaled = np.ldexp(array, -exponent)
+    return float(np.ldexp(scaled.mean(), exponent)), float(np.ldexp(scaled.std(), exponent))
 
 
 def _distribution_mean_and_sd(distribution: Distribution) -> tuple[float, float]:

@@ -121,6 +121,20 @@ class Realization:
         other._steps_of_delay = rule
         return other
 
+    def with_expected_extremes(self) -> Realization:
+        """The same realization, whose smallest and largest weights and delays are not looked for.
+
+        They are the quantiles 1 / (n + 1) and n / (n + 1) of a projection of n synapses: those of the
+        expected smallest and largest of n uniform numbers. For networks that are not worth drawing.
+        """
+        other = copy.copy(self)
+        other._extremes = {}
+        for projection in self.network.projections:
+            n = self.synapse_count(projection.label)
+            ends = np.array([1 / (n + 1), n / (n + 1)])
+            other._extremes[projection.label] = np.stack([ends, ends])
+        return other
+
     def _delay_steps(self, milliseconds: FloatArray) -> NDArray[np.int32]:
         return self._steps_of_delay(np.asarray(milliseconds), self.timestep)
 

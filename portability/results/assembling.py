@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import importlib.metadata
 from collections.abc import Mapping, Sequence
@@ -13,6 +14,7 @@ import numpy as np
 
 from pynn_portability.errors import RequestError
 from pynn_portability.files import read_sealed
+from pynn_portability.formats.number_format import changed_means
 from pynn_portability.judge import adequacy, diagnosis, verdict
 from pynn_portability.judge.adequacy import Evidence
 from pynn_portability.judge.ensemble import Ensemble, Recording
@@ -23,7 +25,7 @@ from pynn_portability.results.schema import SCHEMA, StudyResults
 from pynn_portability.run.environment import host
 from pynn_portability.run.events import Advanced, Began, Ended, Listener
 from pynn_portability.run.outcome import Outcome
-from pynn_portability.run.plan import Plan
+from pynn_portability.run.plan import Plan, weight_moments
 from pynn_portability.run.store import Store
 from pynn_portability.run.study import Study, shareable
 
@@ -246,6 +248,7 @@ class _Judged:
         )
         populations = [p.label for p in plan.network.recorded]
         ensemble = self._evidence[combination].whole
+        weights = weight_moments(plan, combination[1])
         return {
             "backend": combination[0],
             "format": combination[1],
@@ -254,7 +257,9 @@ class _Judged:
             "sparse": _sparse(populations, ensemble, self._duration),
             "cost": _mean_cost(outcomes),
             "runs": [_run_entry(outcome, self._store) for outcome in outcomes],
+            "weights": [dataclasses.asdict(moments) for moments in weights],
             "notes": [
+                *changed_means(weights),
                 *number.notes,
                 *number.restrictions(plan.networks[timestep], timestep),
                 *_observations(outcomes),

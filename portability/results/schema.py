@@ -174,6 +174,21 @@ class Prediction(Part):
     limits: list[str] = Field(default=[], description="what is not predicted, a sentence each")
 
 
+class WeightsEntry(Part):
+    """Mean and SD of the weights of a projection or drive, before and after a format has rounded them.
+
+    They are those of 2^16 quantiles of the distribution, or of explicit weights.
+    """
+
+    label: str = Field(description="of the projection or drive")
+    drive: bool = Field(description="whether it is a Poisson drive")
+    unit: str = Field(description="of the four numbers, nA or uS")
+    mean: Number = Field(description="before")
+    sd: Number = Field(description="before")
+    held_mean: Number = Field(description="after, null where finding it takes drawing all weights")
+    held_sd: Number = Field(description="after, likewise")
+
+
 class EnsembleEntry(Part):
     """An ensemble of runs: a backend and a number format."""
 
@@ -184,6 +199,9 @@ class EnsembleEntry(Part):
     sparse: list[Sparse] = Field(default=[], description="of every population")
     cost: Cost | None = Field(default=None, description="means over runs, null without any")
     runs: list[RunEntry] = Field(default=[], description="one per seed")
+    weights: list[WeightsEntry] = Field(
+        default=[], description="of every projection and drive, scales as of the first seed"
+    )
     notes: list[str] = Field(
         default=[], description="what is not covered, and what was counted, a sentence each"
     )

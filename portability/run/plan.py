@@ -12,6 +12,7 @@ import psutil
 
 from pynn_portability import backends
 from pynn_portability.errors import RequestError
+from pynn_portability.formats.number_format import WeightMoments, changed_means
 from pynn_portability.model.network import Network, PoissonDrive, Projection
 from pynn_portability.model.scripts import script_of
 from pynn_portability.realize.realization import Realization
@@ -269,6 +270,19 @@ def _described_drive(drive: PoissonDrive, realization: Realization) -> dict[str,
     }
 
 
+def weight_moments(plan: Plan, name: str) -> list[WeightMoments]:
+    """Mean and SD of all weights before and after a format, with the scales of the first seed.
+
+    Empty where the format cannot hold the weights; its runs say why.
+    """
+    study = plan.study
+    timestep, seed = study.timestep(name), study.simulation.seeds[0]
+    try:
+        return study.number_format(name).weight_moments(plan.networks[timestep], seed, timestep)
+    except RequestError:
+        return []
+
+
 def _described_runs(plan: Plan, role: str, backend: str, text: str) -> dict[str, Any]:
     same = [t for t in plan.tasks if (t.run.backend, t.run.format) == (backend, text)]
     estimate = same[0].estimate
@@ -281,4 +295,5 @@ def _described_runs(plan: Plan, role: str, backend: str, text: str) -> dict[str,
         "memory_bytes": estimate.memory_bytes,
         "build_seconds": estimate.build_seconds,
         "simulate_seconds": estimate.simulate_seconds,
+        "changes": changed_means(weight_moments(plan, text)),
     }

@@ -333,7 +333,11 @@ def _is_plain(value: object) -> bool:
 def inventory() -> dict[str, Any]:
     """What a study file can name, as plain JSON values: models, backends, formats and machines."""
     from pynn_portability.backends import names  # noqa: PLC0415
-    from pynn_portability.formats.names import FORMATS, machine_formats  # noqa: PLC0415
+    from pynn_portability.formats.names import (  # noqa: PLC0415
+        FORMATS,
+        machine_evidence,
+        machine_formats,
+    )
     from pynn_portability.model.scripts import (  # noqa: PLC0415
         load_model,
         model_parameters,
@@ -349,6 +353,7 @@ def inventory() -> dict[str, Any]:
         "backends": [_backend_entry(name) for name in names()],
         "formats": list(FORMATS),
         "machines": machine_formats(),
+        "evidence": machine_evidence(),
     }
 
 
