@@ -52,6 +52,11 @@ def sleep(held):
     note(f"{os.getpid()}\\n")
     time.sleep(600)
 
+def oversleep(held):
+    """The first process sleeps."""
+    if first("slept"):
+        time.sleep(600)
+
 def fail(held):
     """The first process fails, the second crashes, all others do what they should."""
     note("+")

@@ -162,7 +162,9 @@ def test_run_writes_results_and_nothing_else(
     assert len(list(out.glob("runs/*/spikes.h5"))) == len(list(out.glob("runs/*"))) == 6
     # in a pipe, progress is a line now and then
     for line in process.stderr.splitlines():
-        assert re.match(r"all runs: \d of 6 done|running the model|judging: |drawing the report", line), line
+        assert re.match(
+            r"all runs: \d of 6 done|running the model|judging: |drawing the report", line
+        ), line
     lines = process.stdout.strip().splitlines()
     assert lines[0] == "results/tiny: 6 of 6 runs simulated, 0 reused"
     assert lines[-1] == "report: results/tiny/report.html"
@@ -493,6 +495,25 @@ def test_failed_runs_are_results(
     assert list((out / "logs").iterdir()) == []
 
 
+def test_a_run_over_its_time_limit_has_failed_and_is_made_again(
+    folder: Path, command: Command, disturbed: Callable[..., None]
+) -> None:
+    limit = ("[simulation]\n", "[simulation]\ntimeout = 20.0\n")
+    disturbed("oversleep", *without_candidate("[1, 2]"), limit)
+    ended = command("run", "study.toml", "--jobs", "1")
+    assert ended.code == 4
+    out = folder / "results" / "tiny"
+    slow, quick = json.loads((out / "results.json").read_text())["reference"]["runs"]
+    assert "ended after 20 s" in slow["error"] and "simulation.timeout" in slow["error"]
+    assert quick["status"] == "done"
+    # another limit is no other run
+    study = folder / "study.toml"
+    study.write_text(study.read_text().replace("timeout = 20.0\n", ""))
+    again = command("run", "study.toml")
+    assert again.code == 0
+    assert again.out.startswith("results/tiny: 1 of 2 runs simulated, 1 reused\n")
+
+
 def test_a_model_must_build_the_same_network_every_time(folder: Path, command: Command) -> None:
     write_study(folder, ("[simulation]", "changing = true\n[simulation]"))
     before = everything(folder)
@@ -538,9 +559,13 @@ import os, subprocess, sys, time
 from pynn_portability.run.process import serve
 
 def work(specification, report):
-    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(100)"])
+    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(1000)"])
     report({"started": [os.getpid(), child.pid]})
-    time.sleep(100)
+    if specification.get("how") == "answer":
+        os.fork() or time.sleep(1000)  # holds the pipe open
+        report({"result": 42})
+        report({"result": 43})
+    time.sleep(1000)
 
 def main():
     serve(work)
@@ -561,6 +586,37 @@ def test_interruption_ends_a_subprocess_and_what_it_started(
     with pytest.raises(KeyboardInterrupt):
         ask("question", {}, interrupt)
     assert len(started) == 2
+    wait_until(lambda: not any(map(is_alive, started)))
+
+
+def test_the_first_answer_counts_and_ends_a_subprocess_and_what_it_started(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "question.py").write_text(QUESTION)
+    monkeypatch.setenv("PYTHONPATH", str(folder))
+    started: list[int] = []
+    asked = time.monotonic()
+    answer = ask("question", {"how": "answer"}, lambda r: started.extend(r.get("started", ())))
+    assert answer == 42
+    assert time.monotonic() - asked < 60  # it would sleep for longer
+    wait_until(lambda: not any(map(is_alive, started)))
+
+
+def test_a_subprocess_and_what_it_started_end_with_the_process_that_asked(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "question.py").write_text(QUESTION)
+    monkeypatch.setenv("PYTHONPATH", str(folder))
+    code = (
+        "from pynn_portability.run.process import ask\n"
+        "ask('question', {}, lambda said: print(*said['started'], flush=True))"
+    )
+    asking = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    assert asking.stdout is not None
+    started = [int(pid) for pid in asking.stdout.readline().split()]
+    assert len(started) == 2
+    asking.kill()
+    asking.wait()
     wait_until(lambda: not any(map(is_alive, started)))
 
 

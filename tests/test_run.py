@@ -63,6 +63,9 @@ def work(specification, report):
     if how == "hang":
         report({"phase": "thinking"})
         time.sleep(100)
+    if how == "talk":
+        while True:
+            report({"phase": "talking"})
     if how == "print":
         for i in range(300):
             print("x" * 10**6)
@@ -154,6 +157,12 @@ def test_a_run_has_a_time_limit(store: Store) -> None:
         error = str(slow.result().error)
     assert "ended after 4 s, thinking" in error
     assert "simulation.timeout" in error
+
+
+def test_a_run_that_never_stops_reporting_has_a_time_limit_too(store: Store) -> None:
+    with LocalExecutor(store, ignore) as executor:
+        outcome = executor.submit(job("talk", seconds=4.0)).result(60)
+    assert "ended after 4 s, talking" in str(outcome.error)
 
 
 def test_a_run_whose_folder_is_removed_is_an_outcome(store: Store) -> None:

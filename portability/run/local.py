@@ -120,7 +120,7 @@ class LocalExecutor:
         error, phase = None, "starting"
         deadline = time.monotonic() + job.seconds
         try:
-            while (reports := process.reports(max(0.0, deadline - time.monotonic()))) is not None:
+            while (reports := process.reports(deadline - time.monotonic())) is not None:
                 for report in reports:
                     phase, error = report.get("phase", phase), report.get("error", error)
                     self._tell(Advanced(job.name, report.get("fraction"), str(phase)))

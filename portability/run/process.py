@@ -51,7 +51,7 @@ class Process:
         variables: Mapping[str, str],
     ) -> None:
         self.log = scratch / "log"
-        self._unread = b""
+        self._unread = bytearray()
         self.pipe, write_end = os.pipe()
         try:
             self._process = subprocess.Popen(
@@ -88,14 +88,21 @@ class Process:
     def reports(self, seconds: float | None = None) -> list[Mapping[str, Any]] | None:
         """The next reports, as soon as something comes; None when it has closed its pipe.
 
-        Raises TimeoutError if nothing comes in so many ``seconds``, ValueError for what is no report.
+        Raises TimeoutError if nothing comes in so many ``seconds``, or if none are left, ValueError for
+        what is no report.
         """
+        # a process that never stops reporting has no more time than one that says nothing
+        if seconds is not None and seconds <= 0:
+            raise TimeoutError
         if not select.select([self.pipe], [], [], seconds)[0]:
             raise TimeoutError
         block = os.read(self.pipe, 2**16)
-        *lines, self._unread = (self._unread + block).split(b"\n")
+        self._unread += block
         if len(self._unread) > _LONGEST_REPORT:
             raise ValueError("a report without end")
+        lines: list[bytearray] = []
+        if b"\n" in block:  # a long line comes in many blocks, and is put together once
+            *lines, self._unread = self._unread.split(b"\n")
         reports = [json.loads(line) for line in lines]
         if not all(isinstance(report, dict) for report in reports):
             raise ValueError("a report that is no table")
@@ -241,7 +248,7 @@ def _answer(
     deadline = None if seconds is None else time.monotonic() + seconds
     try:
         while True:
-            left = None if deadline is None else max(0.0, deadline - time.monotonic())
+            left = None if deadline is None else deadline - time.monotonic()
             reports = process.reports(left)
             for report in reports or ():
                 progress(report)
@@ -292,7 +299,7 @@ def _sentence(error: BaseException) -> str:
 
 
 def _end_with_parent() -> None:
-    """End this process when standard input ends: the process that started this one is gone.
+    """End this process, and what it started, when standard input ends: who started it is gone.
 
     What else reads standard input finds it empty.
     """
@@ -306,6 +313,8 @@ def _end_with_parent() -> None:
         with contextlib.suppress(OSError):
             while os.read(watched, 1):
                 pass
+            if os.getpgrp() == os.getpid():  # the group is ours, and nobody else would end it
+                os.killpg(0, signal.SIGKILL)
             os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
