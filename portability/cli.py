@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import FrameType
 from typing import Annotated, Any
 
 import typer
@@ -35,7 +37,7 @@ app = typer.Typer(
     help="Does a port of a PyNN network still have the dynamics of the NEST double-precision "
     "ensemble?",
     epilog="Exit codes: 0 every candidate passes, 1 one deviates, 2 the request is wrong, "
-    "3 inconclusive, 4 a run failed.",
+    "3 inconclusive, 4 a run failed, 128 + number ended by a signal.",
 )
 
 StudyFile = Annotated[Path, typer.Argument(metavar="STUDY.toml", help="The study file.")]
@@ -70,22 +72,68 @@ def main() -> None:
 @contextmanager
 def _explained() -> Iterator[None]:
     """End with one sentence and the exit code that belongs to it."""
-    from pynn_portability.errors import RequestError
+    from pynn_portability.errors import RequestError, UnfinishedError
 
+    with _signals() as received:
+        try:
+            yield
+        except typer.Exit:
+            raise
+        except BaseException as error:
+            if received or isinstance(error, KeyboardInterrupt):
+                raise _ended(received) from None
+            if isinstance(error, BrokenPipeError):
+                # whoever reads, `head` for instance, has seen enough; nothing is left to be flushed
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+                raise typer.Exit from None
+            if not isinstance(error, (RequestError, UnfinishedError, OSError)):
+                raise
+            if os.environ.get("PORTABILITY_TRACEBACK") == "1":
+                traceback.print_exc()
+            _say_error(str(error))
+            raise typer.Exit(FAILED if isinstance(error, UnfinishedError) else 2) from None
+
+
+@contextmanager
+def _signals() -> Iterator[list[signal.Signals]]:
+    """Have SIGTERM and SIGHUP end what is under way as Ctrl-C does; yields those that have come."""
+    received: list[signal.Signals] = []
+
+    def end(number: int, frame: FrameType | None) -> None:
+        # what is under way is being ended from here on, another signal must not disturb that
+        for other in before:
+            signal.signal(other, signal.SIG_IGN)
+        received.append(signal.Signals(number))
+        raise KeyboardInterrupt
+
+    # whoever lets us ignore a signal, `nohup` for instance, has a reason
+    before = {
+        number: signal.getsignal(number)
+        for number in (signal.SIGTERM, signal.SIGHUP)
+        if signal.getsignal(number) != signal.SIG_IGN
+    }
+    for number in before:
+        signal.signal(number, end)
     try:
-        yield
-    except BrokenPipeError:
-        # whoever reads, `head` for instance, has seen enough; nothing is left to be flushed
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise typer.Exit from None
-    except (RequestError, OSError) as error:
-        if os.environ.get("PORTABILITY_TRACEBACK") == "1":
-            traceback.print_exc()
-        _say_error(str(error))
-        raise typer.Exit(2) from None
-    except KeyboardInterrupt:
-        print("interrupted: finished runs are kept", file=sys.stderr)
-        raise typer.Exit(130) from None
+        yield received
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _ended(received: list[signal.Signals]) -> typer.Exit:
+    """How a command ends that was told to, with a word if anybody can hear it."""
+    word = f"ended by {received[0].name}" if received else "interrupted"
+    with suppress(OSError):
+        print(f"{word}: finished runs are kept", file=sys.stderr, flush=True)
+    if received:
+        # the terminal may be gone, and Python would complain that it cannot flush
+        for stream in (sys.stdout, sys.stderr):
+            try:
+                stream.flush()
+            except OSError:
+                os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+    return typer.Exit(128 + (received[0] if received else signal.SIGINT))
 
 
 def _say_error(sentence: str) -> None:

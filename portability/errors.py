@@ -11,6 +11,13 @@ class RequestError(ValueError):
     """
 
 
+class UnfinishedError(Exception):
+    """Runs have been made, and are kept, but what had to follow could not be done.
+
+    The message is one sentence. Nothing is wrong with the request, so that the command line exits with code 4.
+    """
+
+
 class UnsupportedError(RequestError, AttributeError):
     """The script uses something of PyNN that the harness cannot carry over."""
 

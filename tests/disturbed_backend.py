@@ -19,7 +19,7 @@ NAME = "disturbed"
 
 _MODULE = '''
 """The emulator, disturbed."""
-import atexit, os, sys, time
+import atexit, os, shutil, sys, time
 from pydantic import Field
 from pynn_portability.backends import Options
 from pynn_portability.backends.emulator import EmulatorBackend, EmulatorOptions
@@ -51,6 +51,14 @@ def note(what):
 def sleep(held):
     note(f"{os.getpid()}\\n")
     time.sleep(600)
+
+def nap(held):
+    note("+")
+    time.sleep(3)
+
+def remove(held):
+    """Take away the folder that the run works in, and all that is beside it."""
+    shutil.rmtree(os.path.dirname(os.path.dirname(os.getcwd())))
 
 def oversleep(held):
     """The first process sleeps."""
