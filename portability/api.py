@@ -15,11 +15,12 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pynn_portability.errors import FailedError, RequestError
+from pynn_portability.errors import RequestError, UnfinishedError
 from pynn_portability.judge.adequacy import Evidence
 from pynn_portability.judge.ensemble import Ensemble
 from pynn_portability.predict import prediction, recommendation
@@ -30,7 +31,7 @@ from pynn_portability.results.assembling import Assembled, assemble, exit_code
 from pynn_portability.results.files import write_data
 from pynn_portability.results.schema import StudyResults
 from pynn_portability.run import plan as planning
-from pynn_portability.run.events import Advanced, Began, Ended, Listener, ignore
+from pynn_portability.run.events import Advanced, Began, Ended, Event, Listener, ignore
 from pynn_portability.run.executor import Executor, execute, stored, summary
 from pynn_portability.run.outcome import Outcome
 from pynn_portability.run.plan import Plan
@@ -158,8 +159,8 @@ class Study:
         ``jobs`` simulations run at once, as many as cores and memory allow by default; an ``executor``
         runs them elsewhere. ``progress`` is shown, or told to a listener of events.
 
-        Raises RequestError for what is wrong or missing, and FailedError for what fails after the runs
-        were made, such as a full disk; a run that fails is a result.
+        Raises RequestError for what is wrong or missing, and UnfinishedError if results cannot be written
+        after runs were made; a run that fails is a result.
         """
         store = Store(Path(folder or self.folder))
         with _listening(progress) as listener:
@@ -168,13 +169,11 @@ class Study:
             planning.refuse_unwritable(store.folder)
             planning.refuse_changing(plan, listener)
             with store.locked():
-                outcomes = execute(plan, store, listener, jobs, executor)
-                try:
+                with _runs_kept(store, OSError):
+                    outcomes = execute(plan, store, listener, jobs, executor)
+                made = any(outcome.record and not outcome.reused for outcome in outcomes)
+                with _runs_kept(store, (OSError, RequestError) if made else OSError):
                     return _judged(plan, outcomes, store, listener, drawings=False)
-                except (RequestError, OSError) as error:
-                    raise FailedError(
-                        f"{store.folder}: the runs are kept, but there are no results: {error}"
-                    ) from error
 
     def judge(
         self,
@@ -240,7 +239,7 @@ class Study:
         planning.refuse_unwritable(store.folder)
         with _listening(progress) as listener:
             plan = recommendation.emulated(self._description, backend, schemes, listener)
-            with store.locked():
+            with store.locked(), _runs_kept(store, OSError):
                 found = recommendation.recommend(plan, schemes, store, listener, jobs)
                 recommendation.write(found, store.folder)
         return found
@@ -264,8 +263,11 @@ class Study:
             with store.locked():
                 findings = selftest.spike_faults(plan, store, listener)
                 if simulate:
-                    findings += selftest.model_faults(plan, store, listener, jobs)
-                selftest.write(findings, plan, store)
+                    with _runs_kept(store, OSError):
+                        findings += selftest.model_faults(plan, store, listener, jobs)
+                        selftest.write(findings, plan, store)
+                else:
+                    selftest.write(findings, plan, store)
         return findings
 
     def map(
@@ -387,8 +389,11 @@ class Results:
 
         With a folder ``drawings``, every drawing is also written there, as an SVG file.
         """
-        file = Path(path)
-        folder = None if drawings is None else Path(drawings)
+        self._report(Path(path), None if drawings is None else Path(drawings))
+        return Path(path)
+
+    def _report(self, file: Path, folder: Path | None) -> None:
+        """Write the report, and take down what of it could not be made."""
         if folder:
             folder.mkdir(parents=True, exist_ok=True)
         first = {
@@ -396,8 +401,11 @@ class Results:
             for key, runs in self._assembled.recordings.items()
             if runs
         }
-        write_report(file, self.content, self._assembled.evidence, first, folder)
-        return file
+        missing = write_report(file, self.content, self._assembled.evidence, first, folder)
+        if missing:
+            sentences = list(dict.fromkeys([*self.content.missing, *missing]))
+            content = self.content.model_copy(update={"missing": sentences})
+            self._assembled = replace(self._assembled, content=content)
 
     def _repr_html_(self) -> str:
         return str(self.verdicts.to_html(index=False, escape=True))
@@ -422,12 +430,30 @@ def _judged(
     plan: Plan, outcomes: Sequence[Outcome], store: Store, listener: Listener, drawings: bool
 ) -> Results:
     results = Results(assemble(plan, outcomes, store, listener), outcomes, store)
+    # verdicts first, whatever becomes of the report
     write_data(results.content, store.folder)
     listener(Began(DRAWING))
     listener(Advanced(DRAWING))
-    results.report(results.report_file, store.folder / "figures" if drawings else None)
+    complete = results.content
+    results._report(results.report_file, store.folder / "figures" if drawings else None)
+    if results.content is not complete:
+        write_data(results.content, store.folder)
     listener(Ended(DRAWING))
     return results
+
+
+@contextmanager
+def _runs_kept(
+    store: Store, errors: type[Exception] | tuple[type[Exception], ...]
+) -> Iterator[None]:
+    """Turn ``errors``, which come when runs have been made, into one that says that these are kept."""
+    try:
+        yield
+    except errors as error:
+        what = str(error)
+        if isinstance(error, OSError) and error.strerror:
+            what = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+        raise UnfinishedError(f"{what} (finished runs are kept in {store.folder})") from error
 
 
 @contextmanager
@@ -439,9 +465,19 @@ def _listening(progress: bool | Listener) -> Iterator[Listener]:
         from pynn_portability.terminal import Display  # noqa: PLC0415 - brings Rich
 
         with Display() as display:
-            yield display
+            yield _untroubled(display)
     else:
         yield ignore
+
+
+def _untroubled(listener: Listener) -> Listener:
+    """A listener whose troubles, such as a closed terminal, are none of the work's."""
+
+    def told(event: Event) -> None:
+        with suppress(OSError):
+            listener(event)
+
+    return told
 
 
 def _reference_to(model: str | Callable[..., Any]) -> str:

@@ -13,7 +13,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -36,7 +36,7 @@ app = typer.Typer(
     help="Does a port of a PyNN network still have the dynamics of the NEST double-precision "
     "ensemble?",
     epilog="Exit codes: 0 every candidate passes, 1 one deviates, 2 the request is wrong, "
-    "3 inconclusive, 4 a run failed.",
+    "3 inconclusive, 4 a run failed, 128 + number ended by a signal.",
 )
 
 StudyFile = Annotated[Path, typer.Argument(metavar="STUDY.toml", help="The study file.")]
@@ -85,7 +85,14 @@ class _Ended(BaseException):
     def explained(self) -> int:
         """Say what ended the program; returns the exit code that shells give to it."""
         what = "interrupted" if self.signal == signal.SIGINT else f"ended by {self.signal.name}"
-        print(f"{what}: finished runs are kept", file=sys.stderr)
+        with suppress(OSError):
+            print(f"{what}: finished runs are kept", file=sys.stderr, flush=True)
+        # the terminal may be gone, and Python would complain that it cannot flush
+        for stream in (sys.stdout, sys.stderr):
+            try:
+                stream.flush()
+            except OSError:
+                os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
         return 128 + self.signal
 
 
@@ -113,7 +120,7 @@ def _ending_in_order() -> Iterator[None]:
 @contextmanager
 def _explained() -> Iterator[None]:
     """End with one sentence and the exit code that belongs to it."""
-    from pynn_portability.errors import FailedError, RequestError
+    from pynn_portability.errors import RequestError, UnfinishedError
 
     try:
         yield
@@ -121,14 +128,11 @@ def _explained() -> Iterator[None]:
         # whoever reads, `head` for instance, has seen enough; nothing is left to be flushed
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise typer.Exit from None
-    except (RequestError, OSError) as error:
+    except (RequestError, UnfinishedError, OSError) as error:
         if os.environ.get("PORTABILITY_TRACEBACK") == "1":
             traceback.print_exc()
         _say_error(str(error))
-        raise typer.Exit(2) from None
-    except FailedError as error:
-        _say_error(str(error))
-        raise typer.Exit(FAILED) from None
+        raise typer.Exit(FAILED if isinstance(error, UnfinishedError) else 2) from None
 
 
 def _say_error(sentence: str) -> None:

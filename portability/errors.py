@@ -11,10 +11,10 @@ class RequestError(ValueError):
     """
 
 
-class FailedError(Exception):
-    """Something failed after runs were made, which are kept.
+class UnfinishedError(Exception):
+    """Runs have been made, and are kept, but what had to follow could not be done.
 
-    The message is one sentence. The command line exits with code 4.
+    The message is one sentence. Nothing is wrong with the request, so that the command line exits with code 4.
     """
 
 

@@ -109,6 +109,8 @@ def verdicts(results: StudyResults, report: Path) -> None:
         say(f"note: {sentence}")
     if results.warnings:
         say(f"{_count(len(results.warnings), 'warning')} on the data, see the report")
+    for sentence in results.missing:
+        say(f"missing: {sentence}")
     say(f"report: {report}")
 
 

@@ -7,7 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
@@ -29,6 +29,7 @@ from pynn_portability.reports.text import (
     significant,
     value,
 )
+from pynn_portability.results.missing import Missing
 from pynn_portability.results.schema import (
     CandidateEntry,
     EnsembleEntry,
@@ -53,11 +54,6 @@ DECIMALS = {"rate": 3, "cv": 3, "cc": 4}
 RASTER_MS = 400.0
 OPEN_CANDIDATES = 4  # with more of them, distributions and rasters start folded
 THEORY_DRAWINGS = ("distances", "means", "spread", "matrices")
-_NO_SWEEPS: list[dict[str, Any]] = []
-_NO_NULLS: dict[str, list[dict[str, Any]]] = {"reference": [], "candidates": []}
-_NO_THEORY: dict[str, Any] = {"rows": [], **{kind: [] for kind in THEORY_DRAWINGS}}
-
-Section = TypeVar("Section")
 
 
 def write_report(
@@ -66,14 +62,16 @@ def write_report(
     evidence: Mapping[Key, Evidence],
     spikes: Mapping[Key, SpikeData],
     drawings: Path | None = None,
-) -> None:
+) -> list[str]:
     """Write the report of a study to ``path``: HTML without scripts, style and drawings inside.
 
     ``evidence`` has the ensembles of runs, of their parts and of null models, and ``spikes`` one run
     for rasters, by (backend, format). What is missing, of a failed candidate for instance, is shown as
     missing. The same input gives the same file; an existing file is replaced whole or not at all. With a
-    folder ``drawings`` every drawing is also written there, as an SVG file. Raises ``OSError`` when a
-    file cannot be written.
+    folder ``drawings`` every drawing is also written there, as an SVG file.
+
+    A section that cannot be made is missing; the page says so, and a sentence on each is returned. Raises
+    ``OSError`` when a file cannot be written.
     """
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent / "templates"),
@@ -89,14 +87,25 @@ def write_report(
         "duration": duration,
         "value": value,
     }
-    context = _Page(results, evidence, spikes).context()
-    html = environment.get_template("report.html").render(**context)
+    missing = Missing()
+    context: dict[str, Any] = missing.made(
+        "The report", lambda: _Page(results, evidence, spikes, missing).context(), {}
+    )
+    html = ""
+    if context:
+        template = environment.get_template("report.html")
+        html = missing.made("The report", lambda: template.render(**context), "")
+    if not html:
+        bare = environment.get_template("bare.html")
+        sentences = [*results.missing, *missing.sentences]
+        html = bare.render(results=results, missing=sentences)
     with replacing(Path(path)) as temporary:
         temporary.write_text(html, encoding="utf-8", errors="replace")
-    if drawings is not None:
+    if context and drawings is not None:
         for name, picture in _drawings(context).items():
             with replacing(drawings / name) as temporary:
                 temporary.write_bytes(picture.svg)
+    return missing.sentences
 
 
 def _drawings(context: Mapping[str, Any]) -> dict[str, Picture]:
@@ -149,32 +158,25 @@ class _Page:
         results: StudyResults,
         evidence: Mapping[Key, Evidence],
         spikes: Mapping[Key, SpikeData],
+        missing: Missing,
     ) -> None:
         self._results, self._evidence, self._spikes = results, evidence, spikes
+        self._missing = missing
         self._study, self._reference = results.study, results.reference
         self._sizes = {p.label: p.size for p in results.populations if p.recorded}
         self._labels = list(self._sizes)
-        self._missing: list[str] = []
-
-    def _section(self, name: str, make: Callable[[], Section], otherwise: Section) -> Section:
-        """What ``make`` makes; if that fails, what stands for nothing, and a sentence in the header."""
-        try:
-            return make()
-        except Exception as error:
-            reason = f"{type(error).__name__}: {error}"
-            self._missing.append(f"{name} is missing, since it could not be made: {reason}.")
-            return otherwise
 
     def context(self) -> dict[str, Any]:
         """The variables of the templates."""
         results, reference, labels = self._results, self._reference, self._labels
+        made, evidence = self._missing.made, self._evidence
         candidates = [
             self._candidate(number, entry)
             for number, entry in enumerate(results.candidates, start=1)
         ]
         shown = {**_shared(reference), "id": "reference", "scores": []}
         everyone = [shown, *candidates]
-        return {
+        variables = {
             "results": results,
             "study": self._study,
             "outcome": _outcome(reference, results.candidates),
@@ -186,16 +188,16 @@ class _Page:
             # with candidates, their sections show the reference, too
             "alone": _NOTHING if candidates else self._alone(),
             "matrix": _matrix(everyone),
-            "sweeps": self._section(
-                "The section on several formats of a kind",
+            "sweeps": made(
+                "The section on numbers of bins",
                 lambda: sections.sweeps(labels, results, self._runs, self._raster),
-                _NO_SWEEPS,
+                [],
             ),
             "failures": _failures(everyone),
-            "theory": self._section(
-                "The prediction",
+            "theory": made(
+                "The section on theory",
                 lambda: sections.theory(reference.baseline, results.candidates),
-                _NO_THEORY,
+                {"rows": [], **{kind: [] for kind in THEORY_DRAWINGS}},
             ),
             "deployment": results.deployment,
             "warnings": results.warnings,
@@ -204,17 +206,16 @@ class _Page:
             "unnoticed": _unnoticed(results.selftest),
             "adequacy": _adequacy(labels, reference, [reference, *results.candidates]),
             "null_statistics": list(dict.fromkeys(n.statistic for n in reference.null)),
-            "nulls": self._section(
-                "The comparison with rate-matched noise",
-                lambda: sections.nulls(labels, results, self._evidence),
-                _NO_NULLS,
+            "nulls": made(
+                "The drawings of noise",
+                lambda: sections.nulls(labels, results, evidence),
+                {"reference": [], "candidates": []},
             ),
-            "durations": self._section(
+            "durations": made(
                 "The section on the length of the runs",
-                lambda: sections.durations(labels, results, self._evidence),
-                None,
+                lambda: sections.durations(labels, results, evidence),
+                {},
             ),
-            "missing": self._missing,
             "selftest": results.selftest,
             "unfold": len(candidates) <= OPEN_CANDIDATES,
             "verdicts": VERDICTS,
@@ -224,6 +225,7 @@ class _Page:
             "colours": _COLOURS,
             "dash": DASH,
         }
+        return {**variables, "missing": [*results.missing, *self._missing.sentences]}
 
     def _runs(self, entry: EnsembleEntry) -> Mapping[int, Statistics]:
         """Statistics of an ensemble's whole runs by seed, nothing where there is none."""
@@ -252,36 +254,63 @@ class _Page:
     def _candidate(self, number: int, entry: CandidateEntry) -> dict[str, Any]:
         """A candidate's section."""
         baseline, scores = self._reference.baseline, entry.scores
-        reference = self._raster(self._reference, "reference", figures.REFERENCE_SHADES)
-        own = self._raster(entry, "candidate", figures.CANDIDATE_SHADES)
         margin = self._results.rule.margin
+        who = " ".join(key_of(entry))
+
+        def rasters() -> list[Picture]:
+            reference = self._raster(self._reference, "reference", figures.REFERENCE_SHADES)
+            own = self._raster(entry, "candidate", figures.CANDIDATE_SHADES)
+            return [p for p in (reference, own) if p] if own else []
+
         return {
             **_shared(entry),
             "id": f"candidate-{number}",
             "scores": scores,
             "diagnosis": entry.diagnosis,
             "parts": entry.parts,
-            "ks": [figures.ks_picture(s, self._labels, baseline, scores) for s in STATISTICS]
-            if scores
-            else [],
-            "distributions": self._distributions(self._runs(entry), scores),
-            "rasters": [p for p in (reference, own) if p] if own else [],
-            "durations": [figures.duration_picture(entry.parts, margin)]
-            if len(entry.parts) > 1
-            else [],
+            "ks": self._drawn(
+                f"distances of {who}",
+                lambda: [
+                    figures.ks_picture(s, self._labels, baseline, scores)
+                    for s in STATISTICS
+                    if scores
+                ],
+            ),
+            "distributions": self._drawn(
+                f"distributions of {who}", lambda: self._distributions(self._runs(entry), scores)
+            ),
+            "rasters": self._drawn(f"spikes of {who}", rasters),
+            "durations": self._drawn(
+                f"earlier verdicts of {who}",
+                lambda: (
+                    [figures.duration_picture(entry.parts, margin)] if len(entry.parts) > 1 else []
+                ),
+            ),
         }
+
+    def _drawn(self, what: str, draw: Callable[[], list[Picture]]) -> list[Picture]:
+        return self._missing.made(f"The drawing of {what}", draw, [])
 
     def _alone(self) -> dict[str, list[Picture]]:
         """Drawings of a reference without candidates."""
         baseline = self._reference.baseline
         measured = any(b.ks_baseline_mean is not None for b in baseline)
-        raster = self._raster(self._reference, "reference", figures.REFERENCE_SHADES)
+
+        def rasters() -> list[Picture]:
+            raster = self._raster(self._reference, "reference", figures.REFERENCE_SHADES)
+            return [raster] if raster else []
+
         return {
-            "ks": [figures.ks_picture(s, self._labels, baseline, []) for s in STATISTICS]
-            if measured
-            else [],
-            "distributions": self._distributions(None, []),
-            "rasters": [raster] if raster else [],
+            "ks": self._drawn(
+                "distances",
+                lambda: [
+                    figures.ks_picture(s, self._labels, baseline, [])
+                    for s in STATISTICS
+                    if measured
+                ],
+            ),
+            "distributions": self._drawn("distributions", lambda: self._distributions(None, [])),
+            "rasters": self._drawn("spikes", rasters),
         }
 
 

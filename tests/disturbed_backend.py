@@ -19,7 +19,7 @@ NAME = "disturbed"
 
 _MODULE = '''
 """The emulator, disturbed."""
-import atexit, os, sys, time
+import atexit, os, shutil, sys, time
 from pydantic import Field
 from pynn_portability.backends import Options
 from pynn_portability.backends.emulator import EmulatorBackend, EmulatorOptions
@@ -52,6 +52,14 @@ def sleep(held):
     note(f"{os.getpid()}\\n")
     time.sleep(600)
 
+def nap(held):
+    note("+")
+    time.sleep(3)
+
+def remove(held):
+    """Take away the folder that the run works in, and all that is beside it."""
+    shutil.rmtree(os.path.dirname(os.path.dirname(os.getcwd())))
+
 def oversleep(held):
     """The first process sleeps."""
     if first("slept"):
@@ -68,16 +76,6 @@ def fail(held):
         note("-")
         os.kill(os.getpid(), 9)
     atexit.register(note, "-")
-
-def full(held):
-    """No file may grow any more, as on a full disk."""
-    import resource
-    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
-
-def vanish(held):
-    """The store is gone when the run is finished."""
-    import shutil
-    shutil.rmtree(os.path.join(HERE, "results"))
 
 BACKEND = DisturbedBackend()
 '''

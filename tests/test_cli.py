@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import json
 import os
 import re
+import resource
 import shlex
 import shutil
 import signal
@@ -514,6 +516,115 @@ def test_a_run_over_its_time_limit_has_failed_and_is_made_again(
     assert again.out.startswith("results/tiny: 1 of 2 runs simulated, 1 reused\n")
 
 
+def test_a_full_disk_is_a_failed_run(folder: Path) -> None:
+    write_study(folder, *without_candidate("[1, 2]"))
+    largest = 8000  # bytes of a file: more than a network takes, less than spikes
+    process = subprocess.run(
+        [*CONSOLE_SCRIPT, "run", "study.toml"],
+        capture_output=True,
+        text=True,
+        check=False,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (largest, largest)),
+    )
+    assert process.returncode == 4
+    assert "Traceback" not in process.stderr + process.stdout
+    out = folder / "results" / "tiny"
+    if (out / "results.json").exists():
+        runs = json.loads((out / "results.json").read_text())["reference"]["runs"]
+        assert [run["status"] for run in runs] == ["failed", "failed"]
+    assert "results" in process.stderr and "File too large" in process.stderr
+    again = subprocess.run([*CONSOLE_SCRIPT, "run", "study.toml"], capture_output=True, check=False)
+    assert again.returncode == 0
+
+
+def test_a_store_that_is_removed_is_failed_runs(
+    folder: Path, command: Command, disturbed: Callable[..., None]
+) -> None:
+    disturbed("remove", *without_candidate("[1, 2]"))
+    ended = command("run", "study.toml", "--jobs", "1")
+    assert ended.code == 4
+    assert "Traceback" not in ended.err + ended.out
+    assert "failed" in ended.out + ended.err
+
+
+def test_a_report_that_cannot_be_written_after_runs(folder: Path, command: Command) -> None:
+    write_study(folder, *without_candidate("[1, 2]"))
+    out = folder / "results" / "tiny"
+    (out / "report.html").mkdir(parents=True)
+    ended = command("run", "study.toml")
+    assert ended.code == 4
+    said = without_progress(ended.err)
+    assert said.startswith("error: ") and said.count("\n") == 1
+    assert "report.html" in said and "finished runs are kept in results/tiny" in said
+    # what needs no report is there
+    assert json.loads((out / "results.json").read_text())["reference"]["verdict"] == "reference"
+    (out / "report.html").rmdir()
+    again = command("run", "study.toml")
+    assert (again.code, again.out.split(":")[0]) == (0, "nothing simulated")
+
+
+def test_runs_go_on_when_nobody_hears_of_their_progress(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, command: Command
+) -> None:
+    def closed(*_: object) -> None:
+        raise BrokenPipeError
+
+    write_study(folder, *without_candidate("[1, 2]"))
+    monkeypatch.setattr("pynn_portability.terminal.Display.__call__", closed)
+    ended = command("run", "study.toml")
+    assert (ended.code, ended.err) == (0, "")
+    assert ended.out.startswith("results/tiny: 2 of 2 runs simulated")
+
+
+MISSING = {
+    "pynn_portability.predict.prediction.of_study": "The prediction",
+    "pynn_portability.judge.adequacy.noticed_rate_changes": "smallest noticed changes",
+    "pynn_portability.judge.ensemble.rate_matched_noise": "with noise",
+    "pynn_portability.judge.diagnosis.sentences": f"The diagnosis of {BACKEND} naive-1",
+    "pynn_portability.probe.selftest.read": "Planted faults",
+    "pynn_portability.reports.sections.theory": "The section on theory",
+    "pynn_portability.reports.sections.nulls": "The drawings of noise",
+    "pynn_portability.reports.figures.ks_picture": "The drawing of distances",
+    "pynn_portability.reports.figures.raster_picture": "The drawing of spikes",
+    "pynn_portability.reports.figures.distribution_picture": "The drawing of distributions",
+    "pynn_portability.reports.page._matrix": "The report",
+    "pynn_portability.reports.page._failures": "The report",
+}
+
+
+@pytest.mark.parametrize("culprit", MISSING)
+def test_what_fails_beside_the_verdicts_is_missing(
+    culprit: str,
+    finished: tuple[Path, subprocess.CompletedProcess],
+    folder: Path,
+    command: Command,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    shutil.copytree(finished[0] / "results", folder / "results")
+    out = folder / "results" / "tiny"
+    before = json.loads((out / "results.json").read_text())
+    assert before["missing"] == []
+    for kept in out.rglob("spikes-statistics-*"):
+        kept.unlink()
+
+    def fail(*_: Any, **__: Any) -> None:
+        raise ZeroDivisionError("by a silent population")
+
+    monkeypatch.setattr(culprit, fail)
+    ended = command("report", "study.toml")
+    assert ended.code == finished[1].returncode
+    assert "Traceback" not in ended.err
+    after = json.loads((out / "results.json").read_text())
+    for role, entry in (("reference", before["reference"]), ("now", before["candidates"][0])):
+        now = after["reference"] if role == "reference" else after["candidates"][0]
+        assert (now["verdict"], now.get("scores")) == (entry["verdict"], entry.get("scores"))
+    reason = "could not be made: ZeroDivisionError: by a silent population"
+    page = (out / "report.html").read_text()
+    for text in (" ".join(after["missing"]), page, ended.out):
+        assert MISSING[culprit] in text and reason in text
+    assert "naive-1" in page
+
+
 def test_a_model_must_build_the_same_network_every_time(folder: Path, command: Command) -> None:
     write_study(folder, ("[simulation]", "changing = true\n[simulation]"))
     before = everything(folder)
@@ -526,18 +637,13 @@ def test_interruption_ends_the_simulations(
     folder: Path, how: str, disturbed: Callable[..., None]
 ) -> None:
     disturbed("sleep", *without_candidate("[1]"))
-
-    def listen() -> None:
-        if how != "SIGKILL":
-            signal.signal(signal.Signals[how], signal.SIG_DFL)
-
     process = subprocess.Popen(
         [*CONSOLE_SCRIPT, "run", "study.toml"],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        # a test run in the background of a shell ignores the signal, and so would its children
-        preexec_fn=listen,  # noqa: PLW1509
+        # a test run in the background of a shell ignores signals, and so would its children
+        preexec_fn=heed_signals,  # noqa: PLW1509
     )
     note = folder / "times"
     wait_until(lambda: process.poll() is not None or (note.exists() and bool(note.read_text())))
@@ -549,13 +655,48 @@ def test_interruption_ends_the_simulations(
     if how != "SIGKILL":
         assert process.returncode == 128 + signal.Signals[how]
         assert out == ""
-        what = "interrupted" if how == "SIGINT" else f"ended by {how}"
-        assert without_progress(err) == f"{what}: finished runs are kept\n"
+        word = "interrupted" if how == "SIGINT" else f"ended by {how}"
+        assert without_progress(err) == f"{word}: finished runs are kept\n"
     else:
         assert len(list(store.runs.iterdir())) == 1
         with store.locked():  # as the next command does
             pass
     assert list(store.runs.iterdir()) == []
+    wait_until(lambda: not inside(folder))
+
+
+def heed_signals() -> None:
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+
+
+def inside(folder: Path) -> list[int]:
+    """Processes, other than this one, that work in a folder or name it in their command."""
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            if process.pid != os.getpid() and process.status() != psutil.STATUS_ZOMBIE:
+                words = [process.cwd(), *process.cmdline()]
+                found += [process.pid] if any(str(folder) in word for word in words) else []
+    return found
+
+
+def test_a_signal_that_is_ignored_ends_nothing(
+    folder: Path, disturbed: Callable[..., None]
+) -> None:
+    """As ``nohup`` asks for."""
+    disturbed("nap", *without_candidate("[1]"))
+    process = subprocess.Popen(
+        [*CONSOLE_SCRIPT, "run", "study.toml"],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN),  # noqa: PLW1509
+    )
+    wait_until(lambda: process.poll() is not None or (folder / "times").exists())
+    process.send_signal(signal.SIGHUP)
+    assert without_progress(process.communicate(timeout=120)[1]) == ""
+    assert process.returncode == 0
 
 
 QUESTION = """

@@ -5,10 +5,9 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
-import disturbed_backend
 import h5py
 import numpy as np
 import pytest
@@ -17,8 +16,6 @@ from command_line import portability
 from pynn_portability import cli
 from pynn_portability.errors import RequestError
 from pynn_portability.files import read_sealed, replacing, sealed
-from pynn_portability.predict import prediction
-from pynn_portability.reports import page
 from pynn_portability.run.store import Store
 from pynn_portability.run.study import load_study
 from pynn_portability.spikes.data import PopulationSpikes, SpikeData
@@ -302,79 +299,6 @@ def test_study_files_that_are_no_files(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     for path in (tmp_path / "pipe", tmp_path, Path("/dev/zero")):
         assert "is not a file" in refused(path)
-
-
-# --- Failures after and during runs ---
-
-
-def test_a_failing_theory_costs_no_report(
-    folder: Path, command: Command, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def fail(*_: object) -> None:
-        raise ZeroDivisionError("theory by zero")
-
-    monkeypatch.setattr(prediction, "predict", fail)
-    assert command("report", "study.toml", "--out", "out")[0] in (0, 1, 3)
-    results = json.loads((folder / "out" / "results.json").read_text())
-    (candidate,) = results["candidates"]
-    assert candidate["scores"]
-    assert (
-        candidate["prediction"]["reason"] == "the theory failed: ZeroDivisionError: theory by zero"
-    )
-    assert "theory by zero" in (folder / "out" / "report.html").read_text()
-
-
-@pytest.mark.parametrize("name", ["theory", "nulls", "durations", "sweeps"])
-def test_a_failing_section_costs_no_report(
-    name: str, folder: Path, command: Command, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def fail(*_: object) -> None:
-        raise ZeroDivisionError("nothing to draw")
-
-    monkeypatch.setattr(page.sections, name, fail)
-    assert command("report", "study.toml", "--out", "out")[0] in (0, 1, 3)
-    report = (folder / "out" / "report.html").read_text()
-    assert "is missing, since it could not be made: ZeroDivisionError: nothing to draw" in report
-    assert "float32" in report
-
-
-def test_results_that_cannot_be_written_are_a_failure_after_runs(
-    folder: Path, command: Command
-) -> None:
-    (folder / "out" / "report.html").unlink()
-    (folder / "out" / "report.html").mkdir()
-    code, _, err = command("run", *ARGUMENTS)
-    assert (code, err.count("\n")) == (4, 1)
-    assert err.startswith("error: out: the runs are kept, but there are no results: ")
-
-
-@pytest.fixture
-def disturbed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
-    """Writes the study with runs that are disturbed."""
-
-    def write_study(disturbance: str) -> None:
-        options = f'[backends.disturbed]\ndisturb = "{disturbance}"\n'
-        write(folder, STUDY.replace("emulator", "disturbed").replace("name =", "name =") + options)
-
-    with disturbed_backend.installed(folder, monkeypatch):
-        yield write_study
-
-
-@pytest.mark.parametrize(("how", "words"), [("full", "File too large"), ("vanish", "")])
-def test_trouble_with_the_disk_is_the_run_s(
-    how: str, words: str, folder: Path, command: Command, disturbed: Callable[[str], None]
-) -> None:
-    disturbed(how)
-    code, out, err = command("run", "study.toml", "--jobs", "1")
-    assert code == 4
-    assert "Traceback" not in out + err
-    assert words in out
-    if how == "full":
-        results = json.loads((folder / "results" / "faults" / "results.json").read_text())
-        runs = [
-            run for entry in (results["reference"], *results["candidates"]) for run in entry["runs"]
-        ]
-        assert {run["status"] for run in runs} == {"failed"}
 
 
 # --- What a shared folder tells ---

@@ -21,6 +21,7 @@ from pynn_portability.judge.ensemble import Ensemble, Recording
 from pynn_portability.judge.statistics import STATISTICS
 from pynn_portability.predict import mean_field, prediction
 from pynn_portability.probe import selftest
+from pynn_portability.results.missing import Missing
 from pynn_portability.results.schema import SCHEMA, StudyResults
 from pynn_portability.run.environment import host
 from pynn_portability.run.events import Advanced, Began, Ended, Listener
@@ -50,10 +51,14 @@ class Assembled:
 def assemble(
     plan: Plan, outcomes: Sequence[Outcome], store: Store, listener: Listener
 ) -> Assembled:
-    """Statistics and verdicts from the outcomes of a plan."""
+    """Statistics and verdicts from the outcomes of a plan.
+
+    What is beside the verdicts, such as predictions, is missing if it cannot be made. Raises RequestError
+    for runs that are not those of the study, OSError if their files cannot be read.
+    """
     listener(Began(JUDGING))
-    study = plan.study
-    reference, *candidates = ((backend, name) for _, backend, name in study.combinations())
+    study, missing = plan.study, Missing()
+    reference, *candidates = [(backend, name) for _, backend, name in study.combinations()]
     by_combination: dict[Combination, list[Outcome]] = {}
     for outcome in outcomes:
         by_combination.setdefault((outcome.run.backend, outcome.run.format), []).append(outcome)
@@ -62,13 +67,18 @@ def assemble(
         for combination, of_combination in by_combination.items()
     }
     evidence = {
-        combination: _evidence(study, combination, recordings[combination], listener)
+        combination: _evidence(study, combination, recordings[combination], listener, missing)
         for combination in by_combination
     }
     listener(Advanced(JUDGING, phase="judging"))
-    judged = _Judged(plan, store, by_combination, evidence, evidence[reference])
-    rates = _measured_rates(evidence[reference].whole, study.simulation.duration)
-    predictions = _predictions(plan, rates)
+    judged = _Judged(plan, store, by_combination, evidence, evidence[reference], missing)
+    predictions = missing.made(
+        "The prediction",
+        lambda: prediction.of_study(
+            plan, _measured_rates(evidence[reference].whole, study.simulation.duration)
+        ),
+        [{"verdict": None, "reason": "the prediction could not be made"} for _ in candidates],
+    )
     content = {
         "schema": SCHEMA,
         "study": _study_entry(study),
@@ -81,8 +91,8 @@ def assemble(
             judged.candidate_entry(candidate, predicted)
             for candidate, predicted in zip(candidates, predictions, strict=True)
         ],
-        "selftest": selftest.read(plan, store),
-        "warnings": judged.warnings(),
+        "selftest": missing.made("Planted faults", lambda: selftest.read(plan, store), []),
+        "warnings": missing.made("Warnings on the data", judged.warnings, []),
         "notes": list(plan.notes),
         "rule": {
             "familywise_error": verdict.FAMILYWISE_ERROR,
@@ -91,18 +101,10 @@ def assemble(
         },
         "deployment": deployment_sheet(store.folder, study),
         "provenance": _provenance(plan, outcomes),
+        "missing": missing.sentences,
     }
     listener(Ended(JUDGING))
     return Assembled(StudyResults.model_validate(content), evidence, recordings)
-
-
-def _predictions(plan: Plan, rates: Mapping[str, mean_field.Rates]) -> list[dict[str, Any]]:
-    """What theory expects of the candidates; simulations that are done do not depend on it."""
-    try:
-        return prediction.of_study(plan, rates)
-    except Exception as error:
-        reason = f"the theory failed: {type(error).__name__}: {error}"
-        return [{"verdict": None, "reason": reason} for _ in plan.study.combinations()[1:]]
 
 
 def exit_code(results: StudyResults, ignore_verdicts: bool = False) -> int:
@@ -150,19 +152,31 @@ def _evidence(
     combination: Combination,
     recordings: Mapping[int, Recording],
     listener: Listener,
+    missing: Missing,
 ) -> Evidence:
     backend, name = combination
     is_reference = combination == (study.reference.backend, study.reference.format)
     listener(Advanced(JUDGING, phase=f"statistics of {backend} {name}"))
-    return adequacy.gather(
-        f"{backend} {name}",
-        recordings,
-        study.simulation.warmup,
-        study.simulation.duration,
-        noise=is_reference or study.number_format(name).weights.single_valued,
-        last=is_reference,
-        origin={"backend": backend, "format": name},
+
+    def gathered(noise: bool, last: bool) -> Evidence:
+        return adequacy.gather(
+            f"{backend} {name}",
+            recordings,
+            study.simulation.warmup,
+            study.simulation.duration,
+            noise=noise,
+            last=last,
+            origin={"backend": backend, "format": name},
+        )
+
+    noise = is_reference or study.number_format(name).weights.single_valued
+    with_noise: Evidence | None = missing.made(
+        f"The comparison of {backend} {name} with noise",
+        lambda: gathered(noise, is_reference),
+        None,
     )
+    # verdicts need no noise; what they do need fails for good here
+    return with_noise or gathered(noise=False, last=False)
 
 
 class _Judged:
@@ -175,8 +189,10 @@ class _Judged:
         outcomes: Mapping[Combination, Sequence[Outcome]],
         evidence: Mapping[Combination, Evidence],
         reference: Evidence,
+        missing: Missing,
     ) -> None:
         self._plan, self._store = plan, store
+        self._missing = missing
         self._outcomes, self._evidence = outcomes, evidence
         self._reference = reference
         self._duration = plan.study.simulation.duration
@@ -184,16 +200,21 @@ class _Judged:
             fraction: verdict.baseline_distances(part) for fraction, part in reference.parts.items()
         }
         self._baseline = self._baselines[1.0]
-        self._null = (
-            adequacy.null_scores(reference.whole, reference.noise[1.0], self._baseline)
-            if reference.noise
-            else []
-        )
-        self._drift: list[verdict.Score] = []
-        if reference.last:
-            first = reference.parts[adequacy.QUARTER]
-            baseline = self._baselines[adequacy.QUARTER]
-            self._drift = verdict.judge(first, reference.last, baseline).scores
+        self._null = missing.made("The scores of noise", self._null_scores, [])
+        self._drift = missing.made("The drift of the reference", self._drift_scores, [])
+
+    def _null_scores(self) -> list[verdict.Score]:
+        reference = self._reference
+        if not reference.noise:
+            return []
+        return adequacy.null_scores(reference.whole, reference.noise[1.0], self._baseline)
+
+    def _drift_scores(self) -> list[verdict.Score]:
+        reference = self._reference
+        if not reference.last:
+            return []
+        first = reference.parts[adequacy.QUARTER]
+        return verdict.judge(first, reference.last, self._baselines[adequacy.QUARTER]).scores
 
     def reference_entry(self, combination: Combination) -> dict[str, Any]:
         """The entry of the reference."""
@@ -214,8 +235,12 @@ class _Judged:
             ],
             "null": [_score_entry(score) for score in self._null],
             "drift": [_score_entry(score) for score in self._drift],
-            "noticed_rate_changes": adequacy.noticed_rate_changes(
-                self._reference.whole, self._duration, self._baseline
+            "noticed_rate_changes": self._missing.made(
+                "The smallest noticed changes of rates",
+                lambda: adequacy.noticed_rate_changes(
+                    self._reference.whole, self._duration, self._baseline
+                ),
+                {},
             ),
         }
 
@@ -226,7 +251,11 @@ class _Judged:
         return {
             **self._entry(combination),
             **self._verdict(combination),
-            "parts": self._parts(combination),
+            "parts": self._missing.made(
+                f"The verdicts of {' '.join(combination)} had the runs ended earlier",
+                lambda: self._parts(combination),
+                [],
+            ),
             "prediction": predicted,
         }
 
@@ -284,8 +313,12 @@ class _Judged:
             "verdict": "failed" if failures else judgement.verdict,
             "reasons": failures or list(judgement.reasons),
             "scores": [_score_entry(score) for score in judgement.scores],
-            "diagnosis": diagnosis.sentences(
-                judgement.scores, diagnosis.changes(reference, candidate)
+            "diagnosis": self._missing.made(
+                f"The diagnosis of {' '.join(combination)}",
+                lambda: diagnosis.sentences(
+                    judgement.scores, diagnosis.changes(reference, candidate)
+                ),
+                [],
             ),
         }
 

@@ -277,6 +277,9 @@ class StudyResults(Part):
         default=[],
         description="what of the network was moved, rounded, left out or taken from elsewhere",
     )
+    missing: list[str] = Field(
+        default=[], description="what of these results could not be made, and why, a sentence each"
+    )
     rule: Rule
     deployment: dict[str, Any] | None = Field(
         default=None, description="the content of deployment.json, see docs/spinnaker.md"
