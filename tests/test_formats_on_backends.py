@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pynn_portability import backends
-from pynn_portability.formats.arithmetic import FixedPoint, FloatingPoint, State
+from pynn_portability.formats.arithmetic import FixedPoint, FloatingPoint, LoihiArithmetic, State
 from pynn_portability.formats.names import machine_formats, number_format
 from pynn_portability.model.network import Network
 from pynn_portability.probe.compliance import Simulator, assert_connections, cells, steps
@@ -19,7 +19,7 @@ SHIPPED = (
 STATES = {
     "nest": {"float64"},
     "brian2": {"float64", "float32"},
-    "emulator": {"float64", "float32", "fixed-point", "spinnaker"},
+    "emulator": {"float64", "float32", "fixed-point", "spinnaker", "loihi"},
     "spinnaker": {"spinnaker"},
 }
 """What each backend computes in: with any other state, a format has to be refused."""
@@ -56,10 +56,15 @@ def _neurons(state: State) -> Network:
 
     Of floating-point numbers, the potential is 1e-7 and 1e-4 mV below, of which double precision can tell
     both from the threshold, and single precision the latter. Of numbers with F fraction bits, the threshold is
-    0.4 and 0.6 of 2^-F mV above the resting potential, and is rounded to the nearest.
+    0.4 and 0.6 of 2^-F mV above the resting potential, and is rounded to the nearest. On Loihi, a threshold 15 mV
+    above rest is 2^22 without any weights; the potential is 0.6 and 0.4 above it, is rounded to the nearest, and has to
+    be larger.
     """
     if isinstance(state, FloatingPoint):
         return Network((cells("a", 2, v=-50.0 - np.array([1e-7, 1e-4]), tau_m=1e9),), ())
+    if isinstance(state, LoihiArithmetic):
+        above = np.array([0.6, 0.4]) * 15 * 2.0**-22
+        return Network((cells("a", 2, v=-50.0 + above, tau_m=1e9),), ())
     fraction_bits = state.fraction_bits if isinstance(state, FixedPoint) else 15
     threshold = -50.0 + np.array([0.4, 0.6]) * 2.0**-fraction_bits
     return Network((cells("a", 2, v=-50.0, v_rest=-50.0, v_thresh=threshold, v_reset=-60.0),), ())

@@ -13,6 +13,7 @@ from pynn_portability.backends.emulator.loihi import Rules
 from pynn_portability.formats.arithmetic import LoihiArithmetic
 from pynn_portability.formats.loihi import WORD, constants
 from pynn_portability.formats.names import number_format
+from pynn_portability.model.cells import Receptor
 from pynn_portability.model.connectivity import AllToAll, FromList
 from pynn_portability.model.network import (
     Distribution,
@@ -218,7 +219,10 @@ def test_drives_and_drawn_weights_run(threads: int):
 def test_what_the_chip_does_not_have_is_refused(changed: dict[str, float], words: str):
     described = Network(
         (cells("X", 2, **changed),),
-        (Projection("p", "X", "X", "excitatory", AllToAll(), 0.1, 1.0),),
+        (
+            Projection("p", "X", "X", "excitatory", AllToAll(), 0.1, 1.0),
+            Projection("q", "X", "X", "inhibitory", AllToAll(), -0.1, 1.0),
+        ),
         (),
     )
     number = number_format("loihi-full")
@@ -229,6 +233,23 @@ def test_what_the_chip_does_not_have_is_refused(changed: dict[str, float], words
     assert (
         backends.refusals(backends.load("emulator"), described, number_format("loihi"), 0.1) == []
     )
+
+
+@pytest.mark.parametrize(("receptor", "tau"), [("excitatory", 0.7), ("inhibitory", 0.3)])
+def test_a_receptor_without_input_has_no_say(receptor: Receptor, tau: float):
+    """The one current decays with the time constant of the receptor that is used."""
+    sign = 1 if receptor == "excitatory" else -1
+    described = Network(
+        (cells("X", 2, tau_syn_E=0.7, tau_syn_I=0.3),),
+        (Projection("p", "X", "X", receptor, AllToAll(), sign * 0.1, 1.0),),
+        (),
+    )
+    number, backend = number_format("loihi-full"), backends.load("emulator")
+    assert backends.refusals(backend, described, number, 0.1) == []
+    held = number.on(Realization(described, 1, 0.1))
+    simulation = backends.build(backend, held, Simulator("emulator").options)
+    columns, _ = simulation._arithmetic.columns(held.parameters("X"), 0.1, "X")  # type: ignore[attr-defined]
+    assert columns[0, 0] == 4095 - (round(4096 * (1 - np.exp(-0.1 / tau))) - 1)
 
 
 @pytest.mark.parametrize("name", ["nest", "brian2"])

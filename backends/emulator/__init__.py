@@ -164,7 +164,7 @@ class EmulatorBackend(Backend[EmulatorOptions]):
         if isinstance(number_format.state, SpinnakerArithmetic):
             state: Arithmetic | Cores | Compartments = Cores(number_format.state.substeps, {})
         elif isinstance(number_format.state, LoihiArithmetic):
-            state = Compartments({}, timestep)
+            state = Compartments({}, {}, timestep)
         else:
             state = arithmetic(number_format.state, np.empty((len(COEFFICIENTS), 0)))
         storage = weight_storage(held, state, options.weights)
@@ -220,11 +220,11 @@ def _beyond_spinnaker(network: Network, state: SpinnakerArithmetic, timestep: fl
 
 def _beyond_loihi(held: HeldRealization) -> list[str]:
     """Parameters that Loihi's neurons do not have; drawn ones as with seed 0."""
-    units, problems = _compartments(held).units, []
+    compartments, problems = _compartments(held), []
     for p in held.network.populations:
         if p.cell_type == "IF_curr_exp":
             try:
-                loihi.constants(held.parameters(p.label), held.timestep, units[p.label], p.label)
+                compartments.columns(held.parameters(p.label), held.timestep, p.label)
             except RequestError as error:
                 problems.append(str(error))
     return problems
@@ -234,7 +234,10 @@ def _compartments(held: HeldRealization) -> Compartments:
     weights = held.format.weights
     # a name's state is that of Loihi only where its weights are those of a machine
     assert isinstance(weights, MachineWeights)
-    return Compartments(weights.whole_units(held.realization), held.timestep)
+    receptors = {
+        p.label: loihi.receptors_of(held.network, p.label) for p in held.network.populations
+    }
+    return Compartments(weights.whole_units(held.realization), receptors, held.timestep)
 
 
 def _arithmetic(held: HeldRealization) -> Arithmetic | Cores | Compartments:

@@ -8,7 +8,7 @@ arithmetics of this emulator.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
@@ -20,6 +20,7 @@ from pynn_portability.formats.loihi import (
     WEIGHT,
     WORD,
     constants,
+    of_one_current,
     per_millivolt,
 )
 from pynn_portability.model.cells import Receptor
@@ -35,12 +36,14 @@ class Rules(NamedTuple):
 
 @dataclass(frozen=True)
 class Compartments:
-    """How compartments hold states and weights; ``units`` (nA) of weights by label of the population.
+    """How compartments hold states and weights; ``units`` (nA) of weights and ``receptors`` that take input by
+    label of the population.
 
     Has what `pynn_portability.backends.emulator.arithmetic.Arithmetic` has.
     """
 
     units: Mapping[str, float]
+    receptors: Mapping[str, Collection[Receptor]]
     timestep: float
 
     state: ClassVar[np.dtype[Any]] = np.dtype(np.int32)
@@ -67,6 +70,7 @@ class Compartments:
         self, values: Mapping[str, FloatArray], parameters: dict[str, FloatArray], population: str
     ) -> dict[str, NDArray[np.int64]]:
         """Voltage (mV) and currents (nA) of a population as the chip holds them, shape ``(n,)`` each."""
+        parameters = of_one_current(parameters, self.receptors[population])
         scale = per_millivolt(parameters, self.timestep, self.units[population])
         unit = self.units[population] or np.inf
         found = {}
@@ -79,6 +83,7 @@ class Compartments:
         self, parameters: dict[str, FloatArray], timestep: float, population: str
     ) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
         """`constants` of a population and refractory steps; one column where all are equal."""
+        parameters = of_one_current(parameters, self.receptors[population])
         rows = constants(parameters, timestep, self.units[population], population)
         steps = np.rint(parameters["tau_refrac"] / timestep).astype(np.int32)
         if rows.size and (rows == rows[:, :1]).all() and (steps == steps[0]).all():

@@ -19,10 +19,14 @@ w tau_syn / cm. The constants are the nearest to 1 - exp(-dt / tau), and the bia
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import numpy as np
 from numpy.typing import NDArray
 
 from pynn_portability.errors import RequestError
+from pynn_portability.model.cells import Receptor
+from pynn_portability.model.network import Network
 
 FloatArray = NDArray[np.float64]
 
@@ -41,6 +45,23 @@ LONGEST_REFRACTORY = 64
 """Steps."""
 TYPICAL_THRESHOLD = 2**16
 """vth of a population without weights, whose unit nothing decides."""
+
+
+def receptors_of(network: Network, population: str) -> set[Receptor]:
+    """Which receptors of a population take input."""
+    projections = {p.receptor for p in network.projections if p.target == population}
+    return projections | {d.receptor for d in network.drives if d.target == population}
+
+
+def of_one_current(
+    parameters: dict[str, FloatArray], receptors: Collection[Receptor]
+) -> dict[str, FloatArray]:
+    """Parameters of cells of which only these receptors take input: the others' time constant is theirs."""
+    if "excitatory" in receptors or not receptors:
+        used, unused = "tau_syn_E", "tau_syn_I"
+    else:
+        used, unused = "tau_syn_I", "tau_syn_E"
+    return parameters if len(receptors) == 2 else parameters | {unused: parameters[used]}
 
 
 def current_decay(parameters: dict[str, FloatArray], timestep: float) -> NDArray[np.int64]:
