@@ -21,12 +21,15 @@ from typing import Any
 import numpy as np
 
 from pynn_portability.errors import RequestError
-from pynn_portability.files import file_hash, replacing
+from pynn_portability.files import file_hash, regular_file, replacing
 from pynn_portability.judge.null_model import part, rate_matched_noise
 from pynn_portability.judge.statistics import STATISTICS, Statistics, statistics
 from pynn_portability.sources import source_files, syntax_digest
 from pynn_portability.spikes.data import SpikeData
-from pynn_portability.spikes.sonata import read_extent, read_sonata
+from pynn_portability.spikes.sonata import read_extent, read_sizes, read_sonata
+
+MOST_BYTES = 2**30
+"""Of kept statistics, when they are unpacked."""
 
 
 @dataclass(frozen=True)
@@ -75,10 +78,16 @@ class Recording:
         """Number of steps and time step (ms), without reading spikes; RequestError as `spikes`."""
         return read_extent(self.file)
 
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Numbers of neurons by population, without reading spikes; RequestError as `spikes`."""
+        return read_sizes(self.file)
+
     @cached_property
     def _spikes_sha256(self) -> str:
         try:
-            return file_hash(self.file)
+            # whoever names a file here may name a link; runs in a store have been looked at before
+            return file_hash(self.file.resolve())
         except OSError as error:
             raise RequestError(f"{self.file}: cannot be read: {error.strerror}") from None
 
@@ -177,18 +186,24 @@ def _write(file: Path, origin: Mapping[str, Any], found: Statistics) -> None:
 def _read(file: Path, origin: Mapping[str, Any]) -> Statistics | None:
     """Statistics of exactly this origin, None if the file has others, is damaged or is not there."""
     try:
-        with np.load(file, allow_pickle=False) as archive:
+        with regular_file(file) as stream, np.load(stream, allow_pickle=False) as archive:
+            if sum(member.file_size for member in archive.zip.infolist()) > MOST_BYTES:
+                return None
             content = json.loads(archive["content"].tobytes())
             samples = {name: archive[name] for name in archive.files if name != "content"}
         populations, checksum = content.pop("populations"), content.pop("samples_sha256")
         if content != origin or checksum != _digest(samples):
             return None
+        if any(values.ndim != 1 or values.dtype.kind not in "fiu" for values in samples.values()):
+            return None
         return {
             population: {statistic: samples[f"{number} {statistic}"] for statistic in STATISTICS}
             for number, population in enumerate(populations)
         }
-    except (OSError, ValueError, KeyError, EOFError, TypeError, zipfile.BadZipFile, zlib.error):
+    except (OSError, ValueError, KeyError, EOFError, TypeError, AttributeError, RecursionError):
         return None
+    except (MemoryError, zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError):
+        return None  # a header may declare any size, compression or encryption
 
 
 def _digest(samples: Mapping[str, np.ndarray]) -> str:
