@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pynn_portability.errors import RequestError, UnfinishedError
+from pynn_portability.files import own_folder
 from pynn_portability.judge.adequacy import Evidence
 from pynn_portability.judge.ensemble import Ensemble
 from pynn_portability.predict import prediction, recommendation
@@ -435,7 +436,8 @@ def _judged(
     listener(Began(DRAWING))
     listener(Advanced(DRAWING))
     complete = results.content
-    results._report(results.report_file, store.folder / "figures" if drawings else None)
+    figures = own_folder(store.folder / "figures") if drawings else None
+    results._report(results.report_file, figures)
     if results.content is not complete:
         write_data(results.content, store.folder)
     listener(Ended(DRAWING))

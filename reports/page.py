@@ -94,6 +94,11 @@ def write_report(
     html = ""
     if context:
         template = environment.get_template("report.html")
+        if results.deployment:  # a sheet may be of another version, or of a stranger
+            sheet = environment.get_template("deployment.html")
+            shown = missing.made("The deployment sheet", lambda: sheet.render(**context), "")
+            context["deployment"] = results.deployment if shown else None
+            context["missing"] = [*results.missing, *missing.sentences]
         html = missing.made("The report", lambda: template.render(**context), "")
     if not html:
         bare = environment.get_template("bare.html")

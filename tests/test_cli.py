@@ -21,11 +21,13 @@ from typing import Any
 from xml.etree import ElementTree
 
 import disturbed_backend
+import h5py
 import psutil
 import pytest
 from progress_lines import without_progress
 
 from pynn_portability import backends, cli
+from pynn_portability.files import file_hash
 from pynn_portability.run import plan
 from pynn_portability.run.process import ask
 from pynn_portability.run.store import Store
@@ -440,6 +442,56 @@ def test_runs_of_another_length_are_refused(
     words = (key, "40 ms long in steps of 0.1 ms", "asks for 50 ms", "delete it")
     assert_refused(command("report", "study.toml"), *words)
     assert (store.folder / "results.json").read_bytes() == before
+
+
+def test_a_damaged_run_is_missing_and_made_again(
+    finished: tuple[Path, subprocess.CompletedProcess], folder: Path, command: Command
+) -> None:
+    shutil.copytree(finished[0] / "results", folder / "results")
+    record = next((folder / "results" / "tiny" / "runs").glob("*/run.json"))
+    text = record.read_text()
+    assert '"synapses": ' in text
+    record.write_text(text.replace('"synapses": ', '"synapses": 1'))  # another provenance
+    assert_refused(command("report", "study.toml"), "1 of 6 runs are missing")
+    ended = command("run", "study.toml")
+    assert ended.code == finished[1].returncode
+    assert ended.out.startswith("results/tiny: 1 of 6 runs simulated, 5 reused\n")
+
+
+def test_a_run_of_another_size_is_refused(
+    finished: tuple[Path, subprocess.CompletedProcess], folder: Path, command: Command
+) -> None:
+    """Whoever can compute a checksum may still say that there are 2 thousand million neurons."""
+    shutil.copytree(finished[0] / "results", folder / "results")
+    store = Store(folder / "results" / "tiny")
+    record = store.records()[0]
+    file = store.spikes_file(record.key)
+    with h5py.File(file, "r+") as opened:
+        opened["spikes/E"].attrs["size"] = 2**31 - 1
+    forged = record.sealed(file_hash(file))
+    (file.parent / "run.json").write_text(forged.model_dump_json(by_alias=True))
+    assert store.find(record.key) == forged
+    assert_refused(command("report", "study.toml"), record.key, "other populations")
+
+
+def test_links_in_the_folder_of_results_are_not_followed(
+    finished: tuple[Path, subprocess.CompletedProcess], folder: Path, command: Command
+) -> None:
+    shutil.copytree(finished[0] / "results", folder / "results")
+    out, elsewhere = folder / "results" / "tiny", folder / "elsewhere"
+    elsewhere.mkdir()
+    victims = []
+    for name in ("results.json", "report.html", "junit.xml", "selftest.json"):
+        victims.append(folder / f"victim {name}")
+        victims[-1].write_text("precious")
+        (out / name).unlink(missing_ok=True)
+        (out / name).symlink_to(victims[-1])
+    (out / "figures").symlink_to(elsewhere)
+    ended = command("report", "study.toml", "--figures")
+    assert ended.code == finished[1].returncode
+    assert [victim.read_text() for victim in victims] == ["precious"] * 4
+    assert list(elsewhere.iterdir()) == []
+    assert not any((out / name).is_symlink() for name in ("results.json", "report.html", "figures"))
 
 
 # --- Failing runs and interruptions ---

@@ -409,10 +409,13 @@ def test_results_take_the_sheet_of_their_own_model(tmp_path: Path) -> None:
     model = {"build": "microcircuit", "parameters": {"scale": 0.002}}
     sheet = facts(model=model)
     assert results.deployment_sheet(tmp_path, study) is None
-    (tmp_path / "deployment.json").write_text(json.dumps(sheet))
+    deployment.write(sheet, tmp_path)
     assert results.deployment_sheet(tmp_path, study) == sheet
-    for other in (facts(model=model | {"parameters": {"scale": 0.01}}), [1], {}):
-        (tmp_path / "deployment.json").write_text(json.dumps(other))
+    for other in (facts(model=model | {"parameters": {"scale": 0.01}}), {}):
+        deployment.write(other, tmp_path)
+        assert results.deployment_sheet(tmp_path, study) is None
+    for damaged in (json.dumps(sheet), "[1]"):
+        (tmp_path / "deployment.json").write_text(damaged)
         assert results.deployment_sheet(tmp_path, study) is None
     (tmp_path / "deployment.json").write_text("{")
     assert results.deployment_sheet(tmp_path, study) is None
@@ -422,6 +425,11 @@ def test_the_report_shows_the_sheet_and_escapes_it(tmp_path: Path) -> None:
     content, samples, spikes = example((("nest", "naive-2"),), ())
     write(tmp_path / "without.html", content, samples, spikes)
     assert "Deployment on SpiNNaker" not in (tmp_path / "without.html").read_text()
+    # one that nobody can make sense of costs nothing else
+    write(tmp_path / "strange.html", content | {"deployment": {"machine": 1}}, samples, spikes)
+    strange = (tmp_path / "strange.html").read_text()
+    assert "Deployment on SpiNNaker" not in strange and "Planted faults" not in strange
+    assert "The deployment sheet could not be made" in strange and 'id="provenance"' in strange
     sheet = facts()
     bad = "<script>alert(1)</script>"
     sheet["projections"][0]["label"] = sheet["populations"][0]["label"] = bad

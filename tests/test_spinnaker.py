@@ -25,6 +25,7 @@ from progress_lines import without_progress
 from pynn_portability import backends
 from pynn_portability.backends import spinnaker
 from pynn_portability.errors import RequestError
+from pynn_portability.files import unsealed
 from pynn_portability.formats.names import number_format
 from pynn_portability.model.cells import Receptor
 from pynn_portability.model.connectivity import (
@@ -520,7 +521,7 @@ def test_map_leaves_home_and_working_directory_alone(tmp_path: Path, home: Path)
     after = {f: digest for f, digest in contents(home).items() if "matplotlib/fontlist" not in f}
     assert (after, contents(work)) == before
     assert "1 board" in ended.stdout and "note: p: " in ended.stdout
-    made = json.loads((tmp_path / "out" / "deployment.json").read_text())
+    made = unsealed(tmp_path / "out" / "deployment.json")
     assert made["seed"] == 3 and made["model"]["build"] == "model.py:build"
 
     # in the results and the report, once there are any

@@ -8,14 +8,13 @@ the fastest way to the dynamics of the reference.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from pynn_portability.errors import RequestError
-from pynn_portability.files import read_sealed, replacing, sealed
+from pynn_portability.files import replacing, sealed, unsealed
 from pynn_portability.judge.ensemble import Ensemble, Excerpt, Recording
 from pynn_portability.judge.statistics import statistics
 from pynn_portability.judge.verdict import Judgement, baseline_distances, judge
@@ -122,14 +121,17 @@ def write(findings: Sequence[Finding], plan: Plan, store: Store) -> Path:
     }
     file = store.folder / FILE
     with replacing(file) as temporary:
-        temporary.write_text(json.dumps(sealed(content), indent=1, allow_nan=False) + "\n")
+        temporary.write_text(sealed(content), encoding="utf-8")
     return file
 
 
 def read(plan: Plan, store: Store) -> list[dict[str, Any]]:
     """Findings that were written for this study as it is now, otherwise none."""
-    content = read_sealed(store.folder / FILE)
-    if content is None or content.get("schema") != SCHEMA or content["study"] != _identity(plan):
+    try:
+        content = unsealed(store.folder / FILE)
+        current = content["schema"] == SCHEMA and content["study"] == _identity(plan)
+        return list(content["findings"]) if current else []
+    except (OSError, ValueError, KeyError, TypeError):
         return []
     return list(content["findings"])
 

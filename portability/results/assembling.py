@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from pynn_portability.errors import RequestError
-from pynn_portability.files import read_sealed
+from pynn_portability.files import unsealed
 from pynn_portability.formats.number_format import changed_means
 from pynn_portability.judge import adequacy, diagnosis, verdict
 from pynn_portability.judge.adequacy import Evidence
@@ -63,7 +63,7 @@ def assemble(
     for outcome in outcomes:
         by_combination.setdefault((outcome.run.backend, outcome.run.format), []).append(outcome)
     recordings = {
-        combination: _recordings(study, of_combination, store)
+        combination: _recordings(plan, of_combination, store)
         for combination, of_combination in by_combination.items()
     }
     evidence = {
@@ -121,14 +121,18 @@ def exit_code(results: StudyResults, ignore_verdicts: bool = False) -> int:
 
 def deployment_sheet(folder: Path, study: Study) -> dict[str, Any] | None:
     """The sheet that `portability map` left in ``folder``, if it is of the study's model."""
-    sheet = read_sealed(folder / "deployment.json")
+    try:
+        sheet = unsealed(folder / "deployment.json")
+    except (OSError, ValueError):
+        return None
     model = {"build": shareable(study.model.build), "parameters": study.model.parameters}
-    return sheet if sheet and sheet.get("model") == model else None
+    return sheet if sheet.get("model") == model else None
 
 
-def _recordings(study: Study, outcomes: Sequence[Outcome], store: Store) -> dict[int, Recording]:
-    """Successful runs by seed; RequestError if one is not as long as the study says."""
-    recordings = {}
+def _recordings(plan: Plan, outcomes: Sequence[Outcome], store: Store) -> dict[int, Recording]:
+    """Successful runs by seed; RequestError if one is not as long or as large as the study says."""
+    recordings, study = {}, plan.study
+    sizes = {population.label: population.size for population in plan.network.recorded}
     for outcome in outcomes:
         if outcome.record is None:
             continue
@@ -142,6 +146,11 @@ def _recordings(study: Study, outcomes: Sequence[Outcome], store: Store) -> dict
                 f" long in steps of {found_timestep:g} ms, and the study asks for"
                 f" {n_steps * timestep:g} ms in steps of {timestep:g} ms, warm-up included; delete it"
                 " to have it simulated again"
+            )
+        if recording.sizes != sizes:
+            raise RequestError(
+                f"{store.runs / outcome.record.key}: this run has spikes of other populations, or of others "
+                "in size, than the network; delete it to have it simulated again"
             )
         recordings[outcome.run.seed] = recording
     return recordings

@@ -20,7 +20,7 @@ SCHEMAS: dict[str, type[BaseModel]] = {"results-1": StudyResults, "run-1": RunRe
 def write_data(results: StudyResults, folder: Path) -> None:
     """Write ``results.json`` and ``junit.xml``."""
     with replacing(folder / "results.json") as temporary:
-        temporary.write_text(results.to_json(), encoding="utf-8")
+        temporary.write_text(results.to_json(), encoding="utf-8", errors="backslashreplace")
     with replacing(folder / "junit.xml") as temporary:
         temporary.write_bytes(junit(results))
 

@@ -6,6 +6,7 @@ are empty. ``docs/results.md`` explains the fields in their context.
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -13,6 +14,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field
 
 from pynn_portability.errors import RequestError
+from pynn_portability.files import CHECKSUM, sealed, unsealed
 from pynn_portability.run.record import Cost, Part
 
 SCHEMA = "portability-results/1"
@@ -285,17 +287,20 @@ class StudyResults(Part):
         default=None, description="the content of deployment.json, see docs/spinnaker.md"
     )
     provenance: Provenance
+    sha256: str = Field(
+        default="", description="SHA-256 of all other fields, as JSON with sorted keys"
+    )
 
     def to_json(self) -> str:
         """The text of the file, fields that do not apply left out."""
-        text = self.model_dump_json(by_alias=True, exclude_unset=True, indent=1)
-        return text + "\n"
+        text = self.model_dump_json(by_alias=True, exclude_unset=True, exclude={CHECKSUM})
+        return sealed(json.loads(text))
 
     @classmethod
     def read(cls, file: Path) -> StudyResults:
         """The results in a file; RequestError if it holds something else."""
         try:
-            return cls.model_validate_json(file.read_bytes())
+            return cls.model_validate(unsealed(file))
         except OSError as error:
             raise RequestError(f"{file}: cannot be read: {error.strerror}") from None
         except ValueError as error:

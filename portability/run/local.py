@@ -11,6 +11,7 @@ from pathlib import Path
 
 import psutil
 
+from pynn_portability.files import own_folder, remove
 from pynn_portability.run.environment import available_cores
 from pynn_portability.run.events import Advanced, Began, Ended, Event, Listener
 from pynn_portability.run.outcome import Job, Outcome
@@ -83,7 +84,8 @@ class LocalExecutor:
             record = self._store.find(job.key)
             if record is None:
                 return Outcome(job.task.run, job.key, None, error, self._keep(job, log))
-            self._log(job).unlink(missing_ok=True)  # of an earlier attempt
+            if not self._log(job).parent.is_symlink():
+                self._log(job).unlink(missing_ok=True)  # of an earlier attempt
             return Outcome(job.task.run, job.key, record)
         finally:
             if scratch:
@@ -166,7 +168,8 @@ class LocalExecutor:
         """Where the log of a run that failed stays, None if there is no room for it."""
         kept = self._log(job)
         try:
-            kept.parent.mkdir(exist_ok=True)
+            own_folder(kept.parent)
+            remove(kept)  # a folder or a link to one would be moved into
             shutil.move(log, kept)
         except OSError:
             return None

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from pynn_portability.errors import RequestError
+from pynn_portability.files import own_folder
 from pynn_portability.model.network import Network
 from pynn_portability.model.serialized import read_network, write_network
 from pynn_portability.run.store import Store
@@ -23,7 +24,7 @@ def keep(network: Network, folder: Path) -> Path:
     try:
         find(folder, fingerprint)
     except RequestError:
-        file.parent.mkdir(parents=True, exist_ok=True)
+        own_folder(file.parent)
         write_network(file, network)
     return file
 
@@ -31,10 +32,18 @@ def keep(network: Network, folder: Path) -> Path:
 def find(folder: Path, fingerprint: str) -> Network:
     """The network with this fingerprint; RequestError if it is not there or not what it was."""
     file = _file(folder, fingerprint)
-    if file.is_symlink() or not file.is_file():
+    if file.parent.is_symlink() or file.is_symlink() or not file.is_file():
         raise RequestError(f"{file}: there is no such network")
-    network = read_network(file)
-    if network.fingerprint() != fingerprint:
+    try:
+        network = read_network(file)
+        same = network.fingerprint() == fingerprint
+    except RequestError:
+        raise
+    except Exception as error:  # there is no end to what damaged archives make their readers raise
+        raise RequestError(
+            f"{file}: is not a whole file of a network ({type(error).__name__})"
+        ) from None
+    if not same:
         raise RequestError(f"{file}: the network is not the one that was stored")
     return network
 

@@ -6,6 +6,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from pynn_portability.files import content_hash
+
 
 class Part(BaseModel):
     """A part of a file that the harness writes; nothing else may stand in it."""
@@ -75,4 +77,19 @@ class RunRecord(Part):
         default={}, description="counts by kind of event, population and receptor"
     )
     spikes_sha256: str = Field(default="", description="SHA-256 of spikes.h5")
-    sha256: str = Field(default="", description="SHA-256 of all the rest")
+    record_sha256: str = Field(
+        default="", description="SHA-256 of all other fields, as JSON with sorted keys"
+    )
+
+    def sealed(self, spikes_sha256: str) -> RunRecord:
+        """The record with the hash of its spikes and a checksum of its own."""
+        complete = self.model_copy(update={"spikes_sha256": spikes_sha256})
+        return complete.model_copy(update={"record_sha256": complete._checksum()})
+
+    @property
+    def intact(self) -> bool:
+        """Whether this is what was once sealed."""
+        return self.record_sha256 == self._checksum()
+
+    def _checksum(self) -> str:
+        return content_hash(self.model_dump(by_alias=True, exclude={"record_sha256"}))

@@ -7,24 +7,22 @@ A run folder appears whole or not at all: it is filled beside its place and then
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import json
 import os
-import shutil
+import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from pynn_portability.errors import RequestError
-from pynn_portability.files import file_hash, read_sealed, sealed
+from pynn_portability.files import file_hash, read_regular, remove
 from pynn_portability.run.record import RunRecord
 from pynn_portability.spikes.data import SpikeData
 from pynn_portability.spikes.sonata import write_sonata
-
-FOLDERS = ("runs", "networks", "logs", "figures")
-"""Folders that an output folder may hold."""
 
 KEY_LENGTH = 24  # hexadecimal digits, 96 bits
 SPIKES = "spikes.h5"
@@ -55,20 +53,20 @@ class Store:
         Raises ``RequestError`` when the folder cannot be written or another process uses it.
         """
         try:
-            for name in FOLDERS:
+            self.runs.mkdir(parents=True, exist_ok=True)
+            # a link would have us write, and clear away, who knows where
+            for name in ("runs", ".lock"):
                 if (self.folder / name).is_symlink():
                     raise RequestError(
-                        f"{self.folder / name}: is a symbolic link, which an output folder must not hold"
+                        f"{self.folder / name}: is a symbolic link, which is not followed; remove it or "
+                        "choose another folder with --out"
                     )
-            self.runs.mkdir(parents=True, exist_ok=True)
-            # what a link there points to must not be touched
-            flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-            lock = os.fdopen(os.open(self.folder / ".lock", flags, 0o666), "r+")
+            descriptor = _opened_lock(self.folder / ".lock")
         except OSError as error:
             raise RequestError(
                 f"{self.folder}: the output folder cannot be written: {error.strerror}"
             ) from None
-        with lock:
+        with os.fdopen(descriptor, "wb") as lock:
             try:
                 # released by the operating system when the process ends, however it ends
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -78,7 +76,7 @@ class Store:
                     "wait for it or choose another folder with --out"
                 ) from None
             for leftover in self.runs.glob(f"{_UNFINISHED}*"):
-                shutil.rmtree(leftover, ignore_errors=True)
+                remove(leftover)
             yield
 
     def make_scratch(self, key: str) -> Path:
@@ -88,11 +86,12 @@ class Store:
         return folder
 
     def find(self, key: str) -> RunRecord | None:
-        """The record of a run, or None when it is not there or its files are damaged."""
+        """The record of a run, or None when it is not there or its files are damaged.
+
+        A link is damage, whatever it points to.
+        """
         record = self._record(key)
         try:
-            if self.spikes_file(key).is_symlink():
-                return None
             if record and record.spikes_sha256 == file_hash(self.runs / key / SPIKES):
                 self._index(record)  # a worker may have added it since
                 return record
@@ -128,14 +127,14 @@ class Store:
             same[:] = [record, *(other for other in same if other.key != record.key)]
 
     def _record(self, key: str) -> RunRecord | None:
-        if (self.runs / key).is_symlink():
+        folder = self.runs / key
+        if self.runs.is_symlink() or folder.is_symlink():
             return None
-        content = read_sealed(self.runs / key / RECORD)
         try:
-            record = RunRecord.model_validate(content)
-        except ValueError:
+            record = RunRecord.model_validate_json(read_regular(folder / RECORD))
+            return record if record.key == key and record.intact else None
+        except (OSError, ValueError, RecursionError):
             return None
-        return record if record.key == key else None
 
     def spikes_file(self, key: str) -> Path:
         """The SONATA file of a run."""
@@ -145,23 +144,30 @@ class Store:
         """Store a finished run; returns its record with the hash of its spikes."""
         key = record.key
         temporary = self.runs / f"{_UNFINISHED}{key}"
-        shutil.rmtree(temporary, ignore_errors=True)
+        remove(temporary)
         temporary.mkdir(parents=True)
         try:
             write_sonata(temporary / SPIKES, spikes)
-            complete = record.model_copy(update={"spikes_sha256": file_hash(temporary / SPIKES)})
-            content = sealed(complete.model_dump(by_alias=True))
-            text = json.dumps(content, indent=1, allow_nan=False)
+            complete = record.sealed(file_hash(temporary / SPIKES))
+            text = json.dumps(complete.model_dump(by_alias=True), indent=1, allow_nan=False)
             (temporary / RECORD).write_text(text + "\n", encoding="utf-8")
             # what is in the way is damaged, otherwise it would not have been run again
-            if (self.runs / key).is_symlink():
-                (self.runs / key).unlink()
-            shutil.rmtree(self.runs / key, ignore_errors=True)
+            remove(self.runs / key)
             temporary.replace(self.runs / key)
         finally:
-            shutil.rmtree(temporary, ignore_errors=True)
+            remove(temporary)
         self._index(complete)
         return complete
+
+
+def _opened_lock(file: Path) -> int:
+    """A descriptor of the lock, which is made if it is not there and never emptied; OSError for a link."""
+    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    descriptor = os.open(file, flags, 0o666)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "its lock is not a regular file", str(file))
+    return descriptor
 
 
 def _identity(request: Mapping[str, Any]) -> str:

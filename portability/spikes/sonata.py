@@ -1,4 +1,9 @@
-"""Spikes as SONATA files on disk."""
+"""Spikes as SONATA files on disk.
+
+A file may come from a stranger. What HDF5 could be made to do by one is not done: links and data are not
+followed to other files, filters (which may be loaded from libraries) do not run, and nothing takes more
+memory than the file's size accounts for.
+"""
 
 from __future__ import annotations
 
@@ -20,6 +25,19 @@ if TYPE_CHECKING:
 
 SONATA_MAGIC = 0x0A7A
 SONATA_VERSION = (0, 1)
+_H5PY_ERRORS = (
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    MemoryError,
+    OSError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
+"""What h5py raises for files that are not what they should be."""
+_LARGEST = 2**31 - 1
+"""Number of steps and of neurons, which are 32-bit integers in simulators."""
 _SORTING = {"none": 0, "by_id": 1, "by_time": 2}
 
 
@@ -73,7 +91,7 @@ def read_sonata(path: Path) -> SpikeData:
     with _opened(path) as root:
         n_steps, timestep = _extent(root)
         populations = {
-            unquote(name): _read_population(_member(root, name), timestep) for name in root
+            unquote(name): _read_population(_group(root, name), n_steps, timestep) for name in root
         }
         return SpikeData(timestep, n_steps, populations)
 
@@ -84,8 +102,65 @@ def read_extent(path: Path) -> tuple[int, float]:
         return _extent(root)
 
 
+def read_sizes(path: Path) -> dict[str, int]:
+    """Numbers of neurons by population, without reading spikes; raises as `read_sonata` does."""
+    with _opened(path) as root:
+        return {unquote(name): int(_number(_group(root, name), "size")) for name in root}
+
+
 def _extent(root: h5py.Group) -> tuple[int, float]:
-    return int(root.attrs["n_steps"]), float(root.attrs["timestep"])
+    n_steps, timestep = int(_number(root, "n_steps")), float(_number(root, "timestep"))
+    if not 0 <= n_steps <= _LARGEST:
+        raise ValueError(f"it has {n_steps} steps")
+    return n_steps, timestep
+
+
+def _number(holder: h5py.Group, name: str) -> Any:
+    """An attribute that is a single number; others are not even read, however large they say they are."""
+    kind = holder.attrs.get_id(name)
+    if kind.shape not in ((), (1,)) or kind.dtype.kind not in "iuf":
+        raise ValueError(f"its attribute {name!r} is not a number")
+    return np.asarray(holder.attrs[name]).reshape(())[()]
+
+
+def _linked(group: h5py.Group, name: str) -> Any:
+    """What a group holds itself under a name, not what a link names."""
+    import h5py  # noqa: PLC0415
+
+    # of h5py's groups, `in` and `get` follow a link already to say what it is
+    links, stored_name = group.id.links, name.encode("utf-8", "surrogateescape")
+    if not links.exists(stored_name):
+        raise KeyError(f"there is no {name!r} in {group.name!r}")
+    if links.get_info(stored_name).type != h5py.h5l.TYPE_HARD:
+        raise ValueError(f"{name!r} in {group.name!r} is a link to something else")
+    return group[name]
+
+
+def _group(parent: h5py.Group, name: str) -> h5py.Group:
+    import h5py  # noqa: PLC0415
+
+    found = _linked(parent, name)
+    if not isinstance(found, h5py.Group):
+        raise ValueError(f"{name!r} in {parent.name!r} is not a group")
+    return found
+
+
+def _array(group: h5py.Group, name: str) -> np.ndarray:
+    """A row of numbers that the file itself holds, as they are."""
+    import h5py  # noqa: PLC0415
+
+    found = _linked(group, name)
+    if not isinstance(found, h5py.Dataset) or found.ndim != 1 or found.dtype.kind not in "iuf":
+        raise ValueError(f"{found.name} is not a row of numbers")
+    if found.external or found.is_virtual:
+        raise ValueError(f"{found.name} is in another file")
+    if found.id.get_create_plist().get_nfilters():
+        raise ValueError(f"{found.name} is compressed, which these files are not")
+    # what is declared and not stored would be made up, of any size
+    if found.nbytes > min(found.id.get_storage_size(), found.file.id.get_filesize()):
+        raise ValueError(f"{found.name} says that it is larger than the file")
+    values: np.ndarray = found[()]
+    return values
 
 
 @contextmanager
@@ -94,13 +169,15 @@ def _opened(path: Path) -> Iterator[h5py.Group]:
     import h5py  # noqa: PLC0415
 
     try:
+        if path.exists() and not path.is_file():
+            raise ValueError("it is not a file")  # a pipe would be waited for
         with h5py.File(path, "r") as file:
-            if file.attrs.get("magic") != SONATA_MAGIC:
+            if "magic" not in file.attrs or _number(file, "magic") != SONATA_MAGIC:
                 raise ValueError("its attribute 'magic' is not that of SONATA")
-            yield _member(file, "spikes")
+            yield _group(file, "spikes")
     except FileNotFoundError:
         raise RequestError(f"The spike file {path} does not exist.") from None
-    except (OSError, KeyError, ValueError, TypeError, AttributeError) as error:
+    except _H5PY_ERRORS as error:
         reason = " ".join(str(error).split()).strip("\"'. ")
         raise RequestError(
             f"{path} is not a whole SONATA spike file of this harness, "
@@ -114,33 +191,16 @@ def _group_name(label: str) -> str:
     return "%2E" + name[1:] if name.startswith(".") else name
 
 
-def _member(group: h5py.Group, name: str) -> Any:
-    """A group or dataset that lies in this file itself.
-
-    Raises ValueError for what a stranger could have put in its place: links, data in other files, and data
-    that are larger in memory than in the file.
-    """
-    import h5py  # noqa: PLC0415
-
-    if not isinstance(group.get(name, getlink=True), h5py.HardLink):
-        raise ValueError(f"{name} is a link to elsewhere")
-    member = group[name]
-    if isinstance(member, h5py.Dataset) and (
-        member.is_virtual
-        or member.external
-        or member.id.get_create_plist().get_nfilters()
-        or member.id.get_storage_size() != member.nbytes
-    ):
-        raise ValueError(f"{name} does not lie plainly in the file")
-    return member
-
-
-def _read_population(group: h5py.Group, timestep: float) -> PopulationSpikes:
-    size = int(group.attrs["size"])
-    steps = whole_steps(_member(group, "timestamps")[()], timestep)
-    neurons = _member(group, "node_ids")[()]
+def _read_population(group: h5py.Group, n_steps: int, timestep: float) -> PopulationSpikes:
+    size = int(_number(group, "size"))
+    if not 0 <= size <= _LARGEST:
+        raise ValueError(f"{group.name} has {size} neurons")
+    steps = whole_steps(_array(group, "timestamps"), timestep)
+    neurons = _array(group, "node_ids")
     if steps.shape != neurons.shape:
         raise ValueError(f"{group.name} has {steps.size} timestamps for {neurons.size} node_ids")
-    if neurons.size and neurons.max() >= size:
+    if neurons.size and (neurons.max() >= size or neurons.min() < 0):
         raise ValueError(f"{group.name} has node_ids beyond its {size} neurons")
+    if steps.size and (steps.min() < 0 or steps.max() > n_steps):
+        raise ValueError(f"{group.name} has spikes beyond its {n_steps} steps")
     return PopulationSpikes(size, steps, neurons.astype(np.int32))

@@ -12,7 +12,6 @@ the cores round.
 
 from __future__ import annotations
 
-import json
 import tempfile
 import time
 from collections.abc import Mapping
@@ -138,9 +137,8 @@ def make(
 def write(sheet: Mapping[str, Any], folder: Path) -> Path:
     """Write ``deployment.json`` into ``folder``; returns its path."""
     path = folder / "deployment.json"
-    text = json.dumps(sealed(sheet), indent=1, allow_nan=False, ensure_ascii=False)
     with replacing(path) as temporary:
-        temporary.write_bytes(text.encode() + b"\n")
+        temporary.write_text(sealed(sheet), encoding="utf-8")
     return path
 
 
