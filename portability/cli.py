@@ -28,6 +28,9 @@ DEFECT = (
 FAILED = 4
 """A run failed."""
 
+LONGEST_SENTENCE = 2000
+"""Longer ones quote something of the size of a file."""
+
 app = typer.Typer(
     add_completion=False,
     no_args_is_help=True,
@@ -138,7 +141,10 @@ def _explained() -> Iterator[None]:
 def _say_error(sentence: str) -> None:
     from pynn_portability.errors import printable
 
-    print(f"error: {printable(' '.join(sentence.split()))}", file=sys.stderr)
+    words = " ".join(sentence.split())
+    if len(words) > LONGEST_SENTENCE:
+        words = f"{words[: LONGEST_SENTENCE - 3]}..."
+    print(f"error: {printable(words)}", file=sys.stderr)
 
 
 def _show_version(wanted: bool) -> None:

@@ -23,17 +23,18 @@ class UnsupportedError(RequestError, AttributeError):
 
 
 _JOINERS = "\u200c\u200d"
+_UNSHOWN = ("Cc", "Cf", "Cn", "Co", "Cs", "Zl", "Zp")
 
 
 def printable(text: str, keep: str = "") -> str:
     """Text without characters that steer a terminal or turn the order of others around.
 
-    Control, format (bidirectional ones among them) and surrogate characters become escapes, such as
-    ``\\x1b``, but for those in ``keep`` and the joiners that some scripts are written with.
+    Control, format (bidirectional ones among them), surrogate, private and unassigned characters become
+    escapes, such as ``\\x1b``, but for those in ``keep`` and the joiners that some scripts are written with.
     """
     return "".join(
         c
-        if c in keep + _JOINERS or unicodedata.category(c) not in ("Cc", "Cf", "Cs", "Zl", "Zp")
+        if c in keep + _JOINERS or unicodedata.category(c) not in _UNSHOWN
         else c.encode("unicode_escape", "surrogatepass").decode("ascii")
         for c in text
     )

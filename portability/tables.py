@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import re
 import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -16,6 +17,7 @@ from typing import Any, TypeVar, get_args
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from pynn_portability.errors import RequestError
+from pynn_portability.files import regular_file
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -23,11 +25,17 @@ else:
     import tomli as tomllib
 
 
-MAX_BYTES = 2**20
-"""Size of the largest file that is read."""
+MOST_BYTES = 2**20
+"""Of a file."""
+MOST_DEPTH = 32
+"""Of tables and lists within each other."""
+LONGEST_KEY = 200
+SMALLEST_INTEGER, LARGEST_INTEGER = -(2**63), 2**63 - 1
+"""What TOML promises to hold."""
 
-MAX_DEPTH = 16
-"""Most levels of tables and lists within each other."""
+_KEY = r"""(?:[\w-]+|"[^"\n]*"|'[^'\n]*')"""
+_DEEP_KEY = re.compile(rf"(?<![\w.\"'-]){_KEY}(?:[ \t]*\.[ \t]*{_KEY}){{{MOST_DEPTH},}}")
+_MANY_DIGITS = re.compile(r"(?<![\w])\d[\d_]{999,}")
 
 
 class Section(BaseModel):
@@ -45,54 +53,103 @@ def read_table(path: Path, model: type[Table], what: str) -> Table:
 
     A validator of a whole section begins its message with the key within the section.
     """
-    if not path.exists():
-        raise RequestError(f"{path}: there is no such {what}, give the path of a TOML file")
-    if not path.is_file():
-        raise RequestError(f"{path}: is not a file, give the path of a TOML file")
+    text = _text(path, what)
+    _refuse_deep_keys(text, path)
     try:
-        with path.open("rb") as file:
-            read = file.read(MAX_BYTES + 1)
+        content = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise RequestError(f"{path}: is not valid TOML: {str(error).rstrip('.')}") from None
+    except RecursionError:
+        raise RequestError(f"{path}: is not valid TOML: nested too deeply") from None
+    except ValueError as error:  # of Python's int, which refuses thousands of digits
+        raise RequestError(f"{path}: {_many_digits(text) or error}") from None
+    return checked_table(content, model, str(path))
+
+
+def _text(path: Path, what: str) -> str:
+    """What is written in a file, of which no more is read than such a file may have."""
+    try:
+        if not path.exists():
+            raise RequestError(f"{path}: there is no such {what}, give the path of a TOML file")
+        if not path.is_file():
+            raise RequestError(f"{path}: is not a file, give the path of a TOML file")
+        with regular_file(path.resolve()) as file:
+            content = file.read(MOST_BYTES + 1)
     except OSError as error:
         raise RequestError(f"{path}: cannot be read: {error.strerror}") from None
-    if len(read) > MAX_BYTES:
-        raise RequestError(
-            f"{path}: is larger than {MAX_BYTES // 2**20} MiB, a {what} is a short text"
-        )
+    if len(content) > MOST_BYTES:
+        raise RequestError(f"{path}: is larger than {MOST_BYTES // 1024} KiB, a {what} is small")
     try:
-        content = tomllib.loads(read.decode("utf-8"))
+        # some editors begin a file with a mark of the order of bytes, which says nothing in UTF-8
+        return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise RequestError(
             f"{path}: is not a text file in UTF-8 (byte {error.start}), a {what} is TOML"
         ) from None
-    except tomllib.TOMLDecodeError as error:
-        raise RequestError(f"{path}: is not valid TOML: {str(error).rstrip('.')}") from None
-    except ValueError:  # a whole number of thousands of digits
-        raise RequestError(f"{path}: is not valid TOML: a number has too many digits") from None
-    except RecursionError:
-        raise RequestError(f"{path}: is not valid TOML: nested too deeply") from None
-    if deep := _deeper(content, MAX_DEPTH):
-        raise RequestError(f"{path}: {deep}: is nested more than {MAX_DEPTH} levels deep")
-    return checked_table(content, model, str(path))
+
+
+def _refuse_deep_keys(text: str, path: Path) -> None:
+    """Raise RequestError for dotted keys, such as ``a.b.c``, that are nested too deeply.
+
+    Reading them would take a time proportional to the square of their depth.
+    """
+    if found := _DEEP_KEY.search(text):
+        line = text.count("\n", 0, found.start()) + 1
+        raise RequestError(
+            f"{path}: {_shortened(found[0])}: is nested more than {MOST_DEPTH} tables deep (line {line})"
+        )
+
+
+def _many_digits(text: str) -> str:
+    """A sentence on the first integer that is too long for Python to read."""
+    found = _MANY_DIGITS.search(text)
+    if not found:
+        return ""
+    before = text[: found.start()]
+    key, equals, _ = before[before.rfind("\n") + 1 :].partition("=")
+    where = _shortened(key.strip()) if equals else f"line {before.count(chr(10)) + 1}"
+    digits = len(found[0].replace("_", ""))
+    return f"{where}: must be an integer of at most 64 bits, not one of {digits} digits"
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _refuse_extremes(content: Mapping[str, Any], where: str) -> None:
+    """Raise RequestError for what no file needs and what would be costly to look at any further."""
+    waiting: list[tuple[tuple[int | str, ...], object]] = [((), content)]
+    while waiting:
+        location, value = waiting.pop()
+        if isinstance(value, int) and not SMALLEST_INTEGER <= value <= LARGEST_INTEGER:
+            raise RequestError(
+                f"{where}: {place(location)}: must be an integer of at most 64 bits, not one of "
+                f"{value.bit_length()} bits"
+            )
+        if not isinstance(value, (Mapping, list, tuple)):
+            continue
+        if len(location) > MOST_DEPTH:
+            raise RequestError(
+                f"{where}: {_shortened(place(location))}: is nested more than {MOST_DEPTH} tables or lists "
+                "deep"
+            )
+        items = value.items() if isinstance(value, Mapping) else enumerate(value)
+        for key, item in items:
+            if isinstance(key, str) and len(key) > LONGEST_KEY:
+                raise RequestError(
+                    f"{where}: {_shortened(key)}: is a key of {len(key)} characters, at most "
+                    f"{LONGEST_KEY} are allowed"
+                )
+            waiting.append(((*location, key), item))
 
 
 def checked_table(content: Mapping[str, Any], model: type[Table], where: str) -> Table:
     """The content of such a file as ``model``; ``where`` names it in the sentence of an error."""
+    _refuse_extremes(content, where)
     try:
         return model.model_validate(content)
     except ValidationError as error:
         raise RequestError(f"{where}: {_sentence(error, model)}") from None
-
-
-def _deeper(content: Mapping[str, object], levels: int) -> str | None:
-    """The key under which values are nested more than so many levels deep, None if none is."""
-
-    def deeper(value: object, left: int) -> bool:
-        inner = list(value.values()) if isinstance(value, Mapping) else value
-        if not isinstance(inner, list):
-            return False
-        return left == 0 or any(deeper(item, left - 1) for item in inner)
-
-    return next((key for key, value in content.items() if deeper(value, levels)), None)
 
 
 def similar(name: str, allowed: Iterable[str]) -> str:
@@ -121,8 +178,7 @@ def place(location: Iterable[int | str]) -> str:
 
 def shown(value: object) -> str:
     """A value as TOML and JSON write it, shortened."""
-    text = json.dumps(value, default=str, ensure_ascii=False)
-    return text if len(text) <= 60 else text[:57] + "..."
+    return _shortened(json.dumps(value, default=str, ensure_ascii=False))
 
 
 def _sentence(error: ValidationError, model: type[BaseModel]) -> str:

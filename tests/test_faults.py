@@ -13,9 +13,7 @@ import pytest
 from command_line import portability
 
 from pynn_portability import cli
-from pynn_portability.errors import RequestError
 from pynn_portability.run.store import Store
-from pynn_portability.run.study import load_study
 
 MODEL = """
 def build(sim):
@@ -194,44 +192,6 @@ def test_other_linked_folders_are_replaced(name: str, folder: Path, command: Com
     assert command("report", "study.toml", "--out", "out", "--figures")[0] in (0, 1, 3)
     assert not inside.is_symlink()
     assert list(target.iterdir()) == []
-
-
-# --- Study files ---
-
-
-def refused(path: Path) -> str:
-    with pytest.raises(RequestError) as caught:
-        load_study(path)
-    sentence = str(caught.value)
-    assert sentence.startswith(f"{path}: ")
-    assert len(sentence) < 500
-    return sentence
-
-
-def test_study_files_of_any_size_and_depth(tmp_path: Path) -> None:
-    path = tmp_path / "study.toml"
-    path.write_text(STUDY + "#" * 2**20)
-    assert "larger than 1 MiB" in refused(path)
-    path.write_text(STUDY.replace("[1, 2, 3]", str(list(range(1, 10_002)))))
-    assert "simulation.seeds: must be a list of at most 10000" in refused(path)
-    path.write_text(STUDY.replace("[1, 2, 3]", "9" * 5000))
-    assert "too many digits" in refused(path)
-    for depth in (17, 200, 5000):
-        path.write_text(STUDY.replace("[sim", f"x = {'[' * depth}{']' * depth}\n[sim"))
-        assert "nested" in refused(path)
-        path.write_text(STUDY.replace("[sim", f"{'.'.join('x' * depth)} = 1\n[sim"))
-        assert "nested" in refused(path)
-    for text in ("", "\0", "\ufeff" + STUDY, "[study]\n" * 2):
-        path.write_text(text)
-        refused(path)
-    path.write_bytes(b"\xff\xfe")
-    assert "UTF-8" in refused(path)
-
-
-def test_study_files_that_are_no_files(tmp_path: Path) -> None:
-    os.mkfifo(tmp_path / "pipe")
-    for path in (tmp_path / "pipe", tmp_path, Path("/dev/zero")):
-        assert "is not a file" in refused(path)
 
 
 # --- What a shared folder tells ---

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import re
+import time
 from pathlib import Path
 
 import pytest
 
-from pynn_portability import terminal
 from pynn_portability.errors import RequestError
-from pynn_portability.formats.machines import shipped_machines
 from pynn_portability.run.study import Run, Study, inventory, load_study
 
 MODEL = """\
@@ -247,13 +248,90 @@ def test_inventory_names_machines() -> None:
     assert "brainscales1-full" not in machines
 
 
-def test_inventory_tells_what_the_numbers_of_machines_rest_on(capsys) -> None:
-    names = inventory()
-    assert set(names["evidence"]) == set(shipped_machines())
-    assert names["evidence"]["spinnaker"]["evidence"] == "proven bit for bit"
-    assert "nengo-loihi" in names["evidence"]["loihi"]["proof"]
-    terminal.inventory(names)
-    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
-    for name in names["machines"]:
-        evidence = names["evidence"][name.removesuffix("-full")]["evidence"].split()
-        assert [name] in [line[:1] for line in lines if line[-len(evidence) :] == evidence]
+# --- Extremes: refused at once, whatever they are ---
+
+HANGS = 30.0
+"""Seconds after which a file is taken to hang; the largest take one or two."""
+MANY = 10**6
+EXTREMES = {
+    "thousands of digits": ("n = 5", f"n = {'9' * 5000}", "n: .*64 bits.*5000 digits"),
+    "digits in a list": ("n = 5", f"n = [1,\n {'9' * 5000}]", "line 6: .*64 bits"),
+    "a million digits": ("n = 5", f"n = {'1_' * (MANY // 2)}1", "n: .*64 bits"),
+    "hexadecimal digits": ("n = 5", f"n = 0x{'f' * 8000}", "model.n: .*32000 bits"),
+    "large": ("200.0", "1" + "0" * 400, "simulation.duration: .*64 bits"),
+    "infinite": ("200.0", "1e400", "simulation.duration: .*not Infinity"),
+    "infinite seed": ("[3, 1]", "[1e400]", "simulation.seeds"),
+    "large option": ("threads = 2", "threads = 9" + "9" * 20, "backends.nest.threads: .*64 bits"),
+    "date": ("200.0", "1979-05-27", 'simulation.duration: .*not "1979-05-27"'),
+    "date of the model": ("n = 5", "n = 07:32:00", "model.n: must be a finite number"),
+    "date of a backend": ("threads = 2", "threads = 1979-05-27", "backends.nest.threads"),
+    "twice": ("n = 5", "n = 5\nn = 6", "TOML: .*line 6"),
+    "NUL": ('"tiny"', '"ti\0ny"', "TOML: .*line 2"),
+    "NUL escaped": ('"tiny"', '"ti\\u0000ny"', "study.name: must be a name"),
+    "deep list": ("n = 5", f"n = {'[' * 300}{']' * 300}", "model.n .*nested"),
+    "very deep list": ("n = 5", f"n = {'[' * 30000}{']' * 30000}", "nested"),
+    "deep table": ("n = 5", f"n = {'{a=' * 300}1{'}' * 300}", "model.n.a.* nested"),
+    "deep key": ("n = 5", f"{'a.' * (MANY // 2)}a = 5", "a.a.a.*nested .*line 5"),
+    "deep quoted key": ("n = 5", f"{' . '.join(['a'] * 99999)} = 5", "nested .*line 5"),
+    "deep header": ("[backends.nest]", f"[{'.'.join(['a'] * 9999)}]", "nested .*line 19"),
+    "long key": ("n = 5", f"{'n' * 900_000} = 5", "nnn.*900000 characters"),
+    "many seeds": ("[3, 1]", str(list(range(1, 90_000))), "simulation.seeds: .*89,999 seeds"),
+    "many other seeds": ("[3, 1]", str([0] * 10**5), "simulation.seeds: .*100,000 seeds"),
+    "many candidates": ("[[candidate]]\n", "[[candidate]]\n" * 30_000, "candidate.backend .candidate 1.: is missing"),
+    "many formats": ('"naive-2"', str([f"naive-{i}" for i in range(1, 2000)]).replace("'", '"'),
+                     "candidate: .*2,002 combinations"),
+    "large file": ("n = 5", "#" * 2**20, "larger than 1024 KiB"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("extreme", EXTREMES)
+def test_extremes_are_refused_at_once(study_file: Path, extreme: str) -> None:
+    old, new, words = EXTREMES[extreme]
+    assert old in STUDY
+    study_file.write_text(STUDY.replace(old, new))
+    begun = time.monotonic()
+    with pytest.raises(RequestError) as caught:
+        load_study(study_file)
+    assert time.monotonic() - begun < HANGS
+    sentence = str(caught.value)
+    assert sentence.startswith(f"{study_file}: ")
+    assert re.search(words, sentence), sentence
+    assert len(sentence) < 1000
+
+
+def test_many_runs_are_refused(study_file: Path) -> None:
+    formats = str([f"naive-{i}" for i in range(1, 501)]).replace("'", '"')
+    seeds = str(list(range(1, 1001)))
+    study_file.write_text(STUDY.replace('"naive-2"', formats).replace("[3, 1]", seeds))
+    with pytest.raises(RequestError, match=r"simulation.seeds: 1,000 seeds make 503,000 runs"):
+        load_study(study_file)
+
+
+def test_as_many_seeds_as_are_allowed(study_file: Path) -> None:
+    seeds = list(range(1, 10_001))
+    study_file.write_text(STUDY.replace("[3, 1]", str(seeds)))
+    assert load_study(study_file).simulation.seeds == seeds
+
+
+def test_a_mark_of_the_order_of_bytes_says_nothing(study_file: Path) -> None:
+    before = load_study(study_file)
+    study_file.write_text("\ufeff" + STUDY, encoding="utf-8")
+    assert load_study(study_file) == before
+
+
+def test_a_linked_study_file_is_read(study_file: Path) -> None:
+    """It is the user's own, unlike what lies in a folder of results."""
+    link = study_file.with_name("link.toml")
+    link.symlink_to(study_file)
+    assert load_study(link).runs() == load_study(study_file).runs()
+
+
+def test_what_is_no_file_does_not_hang(tmp_path: Path) -> None:
+    pipe, loop = tmp_path / "pipe", tmp_path / "loop"
+    os.mkfifo(pipe)
+    loop.symlink_to(loop)
+    endless = Path("/dev/zero")
+    for path in (pipe, endless, loop, tmp_path / ("n" * 5000)):
+        with pytest.raises(RequestError) as caught:
+            load_study(path)
+        assert str(caught.value).startswith(f"{path}: ")

@@ -7,7 +7,6 @@ one ``RequestError`` sentence that names the file, the key (or the line) and wha
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +31,8 @@ if TYPE_CHECKING:
 
 MAX_SEED = 2**32 - 1  # the largest seed that every simulator's generator takes
 MAX_SEEDS = 10_000
+MAX_COMBINATIONS = 1000  # of a backend and formats
+MAX_RUNS = 100_000
 MAX_STEPS = 2**31 - 1  # steps are 32-bit integers inside some simulators
 
 Role = Literal["reference", "candidate"]
@@ -89,19 +90,26 @@ class Simulation(Section):
     )
     seeds: list[int] = Field(
         min_length=1,
-        max_length=MAX_SEEDS,
-        description=f"a list of at most {MAX_SEEDS} different integers from 1 to {MAX_SEED}",
+        description=f"a list of different integers from 1 to {MAX_SEED}, at most {MAX_SEEDS:,}",
     )
+
+    @field_validator("seeds", mode="before")
+    @classmethod
+    def _few_seeds(cls, seeds: object) -> object:
+        if isinstance(seeds, list) and len(seeds) > MAX_SEEDS:
+            raise ValueError(f"has {len(seeds):,} seeds, at most {MAX_SEEDS:,} are allowed")
+        return seeds
 
     @field_validator("seeds")
     @classmethod
     def _different_seeds(cls, seeds: list[int]) -> list[int]:
-        count = Counter(seeds)
+        seen: set[int] = set()
         for seed in seeds:
             if not 1 <= seed <= MAX_SEED:
                 raise ValueError(f"seed {seed} is not an integer from 1 to {MAX_SEED}")
-            if count[seed] > 1:
+            if seed in seen:
                 raise ValueError(f"seed {seed} appears more than once, seeds must be different")
+            seen.add(seed)
         return seeds
 
     @model_validator(mode="after")
@@ -244,11 +252,27 @@ def study_of(values: Mapping[str, Any], base: Path) -> Study:
 
 def _checked(study: Study, file: Path, base: Path) -> Study:
     study._file, study._base = file, base
+    _check_number_of_runs(study)
     _check_backends(study)
     _check_formats(study)
     _check_options(study)
     _check_model(study)
     return study
+
+
+def _check_number_of_runs(study: Study) -> None:
+    combinations = len(study.combinations())
+    if combinations > MAX_COMBINATIONS:
+        raise RequestError(
+            f"{study.file}: candidate: stands for {combinations:,} combinations of backend and format, the "
+            f"reference included, at most {MAX_COMBINATIONS:,} are allowed"
+        )
+    runs = combinations * len(study.simulation.seeds)
+    if runs > MAX_RUNS:
+        raise RequestError(
+            f"{study.file}: simulation.seeds: {len(study.simulation.seeds):,} seeds make {runs:,} runs, at "
+            f"most {MAX_RUNS:,} are allowed"
+        )
 
 
 def _check_backends(study: Study) -> None:
