@@ -80,7 +80,7 @@ def test_study_files(text: str) -> None:
             rest = sentence.removeprefix(f"{file}: ")
             assert rest != sentence
             assert re.match(
-                r"[\w.\"' -]+( \([\w ,]+\))?: |is not valid TOML|is not a text file", rest
+                r"[\w.\"' -]+( \([\w ,]+(\.\.\.|\)))?: |is not valid TOML|is not a text file", rest
             ), rest
         else:
             assert len(study.runs()) >= 1
