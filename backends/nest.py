@@ -55,8 +55,9 @@ MAX_CONNECTIONS_PER_VIRTUAL_PROCESS = 134_217_726
 TICK_MS = 0.001
 """Resolution of NEST's clock."""
 
-RANGE = Range("NEST", currents=700.0, conductances=1e4)
-"""Beyond, NEST's propagators of currents are infinite inside, and 1000 times too large or 0 in the end."""
+RANGE = Range("NEST", currents=700.0, conductances=1e4, slowest=1e6, fastest=3.0, smallest=1e-3)
+"""Beyond, propagators of currents are infinite inside or those of equal time constants, and 1000 times too large
+or 0 in the end; the adaptive method for conductances has an absolute tolerance."""
 
 SLICE_MS = 100.0
 """Simulated between two reports of progress; fixed, so that it cannot change the random input."""

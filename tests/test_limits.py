@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from scipy.integrate import solve_ivp
+from scipy.linalg import expm
 
 from pynn_portability import backends
 from pynn_portability.errors import RequestError
@@ -84,9 +85,59 @@ def refusals(backend: str, case: limits.Case) -> list[str]:  # type: ignore[name
     return [s for s in found if "tau_syn_I" not in s]
 
 
+@pytest.mark.skipif("nest" not in SIMULATORS, reason="NEST is not installed")
+def test_membranes_and_weights_that_nest_computes_wrongly_are_refused() -> None:
+    from dataclasses import replace  # noqa: PLC0415
+
+    def refused(cell: str, charge: float, tau_m: float, tau_syn: float) -> list[str]:
+        network = limits.network(limits.Case(cell, tau_syn, 1.0, charge))
+        source, cells = network.populations
+        cells = replace(cells, parameters={**cells.parameters, "tau_m": tau_m})
+        network = replace(network, populations=(source, cells))
+        return backends.load("nest").check(network, number_format("double"), 1.0)  # type: ignore[no-any-return]
+
+    for cell, tau_m, words in (
+        ("IF_curr_alpha", 1.1e6, "allowed is up to 1e+06 dt"),
+        ("IF_cond_exp", 2.9, "allowed is from 3 dt"),
+    ):
+        (sentence,) = refused(cell, 10.0, tau_m, 2.0)
+        assert sentence.startswith(f"population 'E': tau_m is {tau_m:g} ms")
+        assert words in sentence
+    assert refused("IF_curr_exp", 10.0, 1e9, 2.0) == []
+    assert refused("IF_curr_alpha", 10.0, 1e6, 2.0) == []
+    assert refused("IF_cond_exp", 10.0, 3.0, 2.0) == []
+    # 0.01 charge / tau_syn is the weight
+    (sentence,) = refused("IF_cond_exp", 0.09, 20.0, 1.0)
+    assert sentence.startswith("projection 'S->E': weights reach 0.0009 uS at most")
+    assert refused("IF_cond_exp", 0.11, 20.0, 1.0) == []
+    assert refused("IF_cond_exp", 0.01, 20.0, 2.0) == []
+
+
+@pytest.mark.skipif("brian2" not in SIMULATORS, reason="Brian2 is not installed")
+def test_propagators_of_currents_are_those_of_matrix_exponentials() -> None:
+    """Whichever of the two time constants is the shorter, equal ones and extremes included."""
+    from pynn_portability.backends.brian2 import cells  # noqa: PLC0415
+
+    constants = (1e-4, 1e-3, 0.01, 0.1, 1.0, 20.0, 20.0 * (1 + 1e-9), 1e3, 1e6)
+    for tau_m in constants:
+        for tau_syn in constants:
+            a, b = 1 / tau_m, 1 / tau_syn
+            found = [
+                float(f(1.0, tau_syn, tau_m)) for f in (cells._from_current, cells._from_slope)
+            ]
+            if max(a, b) < 500:
+                exact = expm(np.array([[-a, 1, 0], [0, -b, 1], [0, 0, -b]]))[0, 1:]
+            else:  # where one of them is over long before the end of the step
+                exact = np.array([1, 0]) * np.exp(-min(a, b)) / max(abs(a - b), 1.0)
+                found[1] = 0.0
+                if a == b:
+                    continue
+            np.testing.assert_allclose(found, exact, rtol=1e-10, atol=1e-300)
+
+
 @pytest.mark.parametrize("backend", [name for name in SIMULATORS if name != "emulator"])
 def test_conductances_beyond_what_was_measured_are_refused(backend: str) -> None:
-    (sentence,) = refusals(backend, limits.Case("IF_cond_exp", 1e-6, 0.1, 1e-3))
+    (sentence,) = refusals(backend, limits.Case("IF_cond_exp", 1e-6, 0.1, 1e-2))
     assert "allowed is dt / tau_syn_E up to 10000" in sentence
     (sentence,) = refusals(backend, limits.Case("IF_cond_exp", 5.0, 0.1, 1e9))
     assert sentence.startswith("projection 'S->E': weights reach 2e+06 uS")

@@ -145,8 +145,8 @@ def _exponential_propagators(dt: Any, p: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "v_infinity": p["v_rest"] + p["i_offset"] * p["tau_m"] / p["c_m"],
         "v_decay": v_decay,
-        "v_from_ie": dt / p["c_m"] * v_decay * exprel(-_excess(dt, p["tau_syn_e"], p["tau_m"])),
-        "v_from_ii": dt / p["c_m"] * v_decay * exprel(-_excess(dt, p["tau_syn_i"], p["tau_m"])),
+        "v_from_ie": dt / p["c_m"] * _from_current(dt, p["tau_syn_e"], p["tau_m"]),
+        "v_from_ii": dt / p["c_m"] * _from_current(dt, p["tau_syn_i"], p["tau_m"]),
         "ie_decay": np.exp(-dt / p["tau_syn_e"]),
         "ii_decay": np.exp(-dt / p["tau_syn_i"]),
     }
@@ -161,7 +161,7 @@ def _alpha_propagators(dt: Any, p: Mapping[str, Any]) -> dict[str, Any]:
     result = _exponential_propagators(dt, p)
     for receptor in "ei":
         tau_syn = p[f"tau_syn_{receptor}"]
-        moment = dt * dt * result["v_decay"] * _first_moment(_excess(dt, tau_syn, p["tau_m"]))
+        moment = dt * dt * _from_slope(dt, tau_syn, p["tau_m"])
         result[f"v_from_y{receptor}"] = math.e * moment / (p["c_m"] * tau_syn)
         result[f"i{receptor}_from_y{receptor}"] = (
             math.e * dt / tau_syn * result[f"i{receptor}_decay"]
@@ -182,9 +182,20 @@ def _conductance_constants(dt: Any, p: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _excess(dt: Any, tau_syn: Any, tau_m: Any) -> FloatArray:
-    """By how much a current's decay exponent exceeds the membrane's."""
-    return np.asarray(dt / tau_syn - dt / tau_m)
+def _from_current(dt: Any, tau_syn: Any, tau_m: Any) -> FloatArray:
+    """Integral of exp(-a (1 - s)) exp(-b s) over s from 0 to 1, where a = dt / tau_m and b = dt / tau_syn."""
+    a, b = np.asarray(dt / tau_m), np.asarray(dt / tau_syn)
+    # the slower of the two in front: the other form is infinity times 0 for short time constants
+    return np.asarray(np.exp(-np.minimum(a, b)) * exprel(-np.abs(a - b)))
+
+
+def _from_slope(dt: Any, tau_syn: Any, tau_m: Any) -> FloatArray:
+    """Integral of exp(-a (1 - s)) s exp(-b s) over s from 0 to 1, with a and b as in `_from_current`."""
+    a, b = np.asarray(dt / tau_m), np.asarray(dt / tau_syn)
+    x = np.abs(a - b)
+    # with r = 1 - s where the membrane is the faster
+    moment = np.where(a > b, exprel(-x) - _first_moment(x), _first_moment(x))
+    return np.asarray(np.exp(-np.minimum(a, b)) * moment)
 
 
 def _first_moment(x: FloatArray) -> FloatArray:
