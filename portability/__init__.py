@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pynn_portability.api import Results, Study, conformance, inventory
-    from pynn_portability.errors import RequestError, UnsupportedError
+    from pynn_portability.errors import RequestError, UnfinishedError, UnsupportedError
 
 __all__ = [
     "RequestError",
     "Results",
     "Study",
+    "UnfinishedError",
     "UnsupportedError",
     "__version__",
     "conformance",
@@ -30,7 +31,7 @@ def __getattr__(name: str) -> Any:
         from importlib.metadata import version  # noqa: PLC0415
 
         return version("pynn-portability")
-    if name in ("RequestError", "UnsupportedError"):
+    if name in ("RequestError", "UnfinishedError", "UnsupportedError"):
         from pynn_portability import errors  # noqa: PLC0415
 
         return getattr(errors, name)
