@@ -205,7 +205,7 @@ def test_unsupported_calls_are_named_with_what_is_supported():
     assert "IF_cond_exp" in fails(lambda sim: sim.Population(1, sim.Izhikevich()))
     assert "PopulationView" in with_populations(lambda sim, a, b: a[:5])
     assert "assembly" in with_populations(lambda sim, a, b: a + b)
-    assert 'record("spikes")' in with_populations(lambda sim, a, b: a.record("v"))
+    assert "gsyn_exc" in with_populations(lambda sim, a, b: b.record("isyn_exc"))
     assert "Population.inject" in with_populations(lambda sim, a, b: a.inject(None))
     assert "isyn_exc" in with_populations(lambda sim, a, b: a.initialize(isyn_exc=0.1))
     message = with_populations(
@@ -232,11 +232,8 @@ def test_wrong_requests():
             lambda sim, a, b: sim.Projection(a, a, connector(sim), sim.StaticSynapse(**synapse))
         )
 
-    assert "records no spikes" in fails(lambda sim: sim.Population(1, sim.IF_curr_exp()))
+    assert "no neurons" in fails(lambda sim: sim.Population(1, sim.SpikeSourcePoisson()))
     assert "timestep" in fails(lambda sim: sim.setup(timestep=1.0))
-    assert "'A'" in with_populations(
-        lambda sim, a, b: sim.Population(1, sim.IF_curr_exp(), label="A")
-    )
     assert "no such parameter" in with_populations(lambda sim, a, b: a.set(tau=1.0))
     assert "shape (3,)" in with_populations(lambda sim, a, b: a.set(tau_m=[1.0, 2.0, 3.0]))
     assert "size 1000" in fails(lambda sim: sim.Population(10**30, sim.IF_curr_exp()))
@@ -249,6 +246,128 @@ def test_wrong_requests():
         lambda sim: sim.FixedNumberPreConnector(10, allow_self_connections=False)
     )
     assert "0 to 9" in project(lambda sim: sim.FromListConnector([(0, 10, 1.0, 1.0)]))
+
+
+def test_what_else_is_recorded_is_left_out_and_said():
+    def build(sim):
+        a, b = two_populations(sim)
+        a.record(["spikes", "v"], to_file="a.pkl", sampling_interval=1.0)
+        b.record("gsyn_exc")
+        sim.record("v", b, "b.pkl")
+
+    network = captured(build)
+    assert [p.recorded for p in network.populations] == [True, True]
+    assert network.notes == ("only spikes are compared; recordings of gsyn_exc, v are left out",)
+
+
+def test_a_model_that_records_no_spikes_is_compared_as_a_whole():
+    def build(sim):
+        noise = sim.Population(2, sim.SpikeSourcePoisson(rate=9.0), label="noise")
+        cells = sim.Population(2, sim.IF_curr_exp(), label="cells")
+        others = sim.Population(2, sim.IF_curr_exp(), label="others")
+        sim.Projection(noise, cells, sim.AllToAllConnector(), sim.StaticSynapse(weight=1.0))
+        others.record("spikes")
+        others.record(None)  # ends recording, as in PyNN
+
+    network = captured(build)
+    assert {p.label: p.recorded for p in network.populations} == {
+        "noise": False,
+        "cells": True,
+        "others": True,
+    }
+    assert network.notes == (
+        "the model records no spikes, so all populations of neurons are compared",
+    )
+
+
+def test_populations_with_the_same_label_are_numbered():
+    def build(sim):
+        layers = [sim.Population(2, sim.IF_curr_exp(), label="layer") for _ in range(3)]
+        sim.Population(2, sim.IF_curr_exp(), label="layer #3")
+        sim.Projection(*layers[1:], sim.AllToAllConnector(), sim.StaticSynapse(weight=1.0))
+        layers[2].record("spikes")
+
+    network = captured(build)
+    labels = ["layer", "layer #2", "layer #3", "layer #3 #2"]
+    assert [p.label for p in network.populations] == labels
+    assert [(p.source, p.target) for p in network.projections] == [("layer #2", "layer #3")]
+    (note,) = network.notes
+    assert note.endswith("told apart by numbers: 'layer #2', 'layer #3', 'layer #3 #2'")
+
+
+def test_synapses_without_delay_have_the_shortest_of_setup():
+    """The harness took the time step, which is another network."""
+
+    def build(sim, min_delay=None, given=None):
+        if min_delay is not None:
+            sim.setup(timestep=0.1, min_delay=min_delay, max_delay=10.0)
+        a = sim.Population(2, sim.IF_curr_exp(), label="A")
+        a.record("spikes")
+        delays = {} if given is None else {"delay": given}
+        sim.Projection(a, a, sim.AllToAllConnector(), sim.StaticSynapse(weight=1.0, **delays))
+        sim.Projection(
+            a, a, sim.FromListConnector([(0, 1)]), sim.StaticSynapse(weight=1.0, **delays)
+        )
+        sim.Projection(a, a, sim.AllToAllConnector())
+        assert sim.get_min_delay() == (0.1 if min_delay in (None, "auto") else min_delay)
+
+    def delays(**parameters):
+        return [p.delay for p in captured(build, **parameters).projections]
+
+    assert delays() == [0.1] * 3
+    assert delays(min_delay="auto") == [0.1] * 3
+    assert delays(min_delay=1.5) == [1.5] * 3
+    assert delays(min_delay=1.5, given=3.0) == [3.0, 3.0, 1.5]
+    for wrong in (0.01, -1.0, float("nan"), float("inf"), "short"):
+        assert "setup" in fails(build, min_delay=wrong)
+
+
+def test_the_procedural_interface():
+    def build(sim):
+        cells = sim.create(sim.IF_cond_exp(tau_m=15.0), n=20)
+        source = sim.create(sim.SpikeSourcePoisson, {"rate": 2000.0})
+        sim.connect(source, cells, weight=0.01, delay=1.0, p=0.8)
+        sim.connect(cells, cells)
+        sim.record("spikes", cells, "cells.pkl")
+
+    network = captured(build)
+    assert [(p.size, p.cell_type) for p in network.populations] == [
+        (20, "IF_cond_exp"),
+        (1, "SpikeSourcePoisson"),
+    ]
+    first, second = network.projections
+    assert (first.connector, first.weight, first.delay) == (FixedProbability(0.8), 0.01, 1.0)
+    assert (second.connector, second.weight, second.delay) == (FixedProbability(1.0), 0.0, 0.1)
+
+
+def test_projections_can_be_kept_and_changed():
+    def build(sim, use=lambda prj, drawn: None):
+        a, b = two_populations(sim)
+        synapse = sim.StaticSynapse(weight=0.1, delay=1.0)
+        prj = sim.Projection(a, b, sim.FixedNumberPreConnector(3), synapse, label="kept")
+        drawn = sim.Projection(a, b, sim.FixedProbabilityConnector(0.5), synapse)
+        assert (prj.pre, prj.post, prj.label) == (a, b, "kept")
+        assert len(prj) == prj.size() == 60
+        prj.set(weight=0.8)
+        use(prj, drawn)
+
+    kept, drawn = captured(build).projections
+    assert (kept.weight, kept.delay) == (0.8, 1.0)
+    assert drawn.weight == 0.1
+    assert "drawn for each seed" in fails(build, use=lambda prj, drawn: len(drawn))
+    assert "Projection.get" in fails(build, use=lambda prj, drawn: prj.get("weight", "list"))
+    assert "weight and delay" in fails(build, use=lambda prj, drawn: prj.set(U=0.5))
+
+
+def test_notes_are_no_part_of_a_network():
+    def build(sim, more=False):
+        a, _ = two_populations(sim)
+        if more:
+            a.record("v")
+
+    plain, more = captured(build), captured(build, more=True)
+    assert (plain.notes, len(more.notes)) == ((), 1)
+    assert plain.fingerprint() == more.fingerprint()
 
 
 CONNECTORS = {

@@ -105,12 +105,14 @@ class Network:
     """Populations, projections and drives, in the order of the script.
 
     Each of the three has labels of its own, which are unique among them; a projection may be called like
-    a population. Looking up a label that does not exist raises KeyError.
+    a population. Looking up a label that does not exist raises KeyError. ``notes`` say what of the script was
+    left out or decided for it, a sentence each; they are no part of what the network is.
     """
 
     populations: tuple[Population, ...]
     projections: tuple[Projection, ...]
     drives: tuple[PoissonDrive, ...] = ()
+    notes: tuple[str, ...] = field(default=(), compare=False)
 
     def population(self, label: str) -> Population:
         """The population called ``label``."""
@@ -172,6 +174,7 @@ def recognise_drives(network: Network) -> Network:
         tuple(p for p in network.populations if p.label not in sources),
         tuple(p for p in network.projections if p.label not in projections),
         tuple(drives),
+        network.notes,
     )
 
 
@@ -205,6 +208,8 @@ def _tokens(value: Any) -> Iterator[bytes]:
     if is_dataclass(value) and not isinstance(value, type):
         yield type(value).__name__.encode()
         for f in fields(value):
+            if not f.compare:
+                continue
             yield f.name.encode()
             yield from _tokens(getattr(value, f.name))
     elif isinstance(value, Mapping):

@@ -8,7 +8,7 @@ sets up, runs and ends the simulation, and draws every random quantity from the 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,7 +22,14 @@ from numpy.typing import NDArray
 
 from pynn_portability.errors import RequestError, UnsupportedError
 from pynn_portability.model.cells import CELL_TYPES, CellType, Receptor
-from pynn_portability.model.connectivity import RULES, Ends, connection_rule, listed_columns
+from pynn_portability.model.connectivity import (
+    RULES,
+    ConnectionRule,
+    Ends,
+    FixedProbability,
+    connection_rule,
+    listed_columns,
+)
 from pynn_portability.model.network import (
     Distribution,
     Network,
@@ -54,8 +61,10 @@ class _Population:
     cell: CellType
     parameters: dict[str, Value]
     spike_times: tuple[NDArray[np.float64], ...]
+    recordable: tuple[str, ...]
     initial_values: dict[str, Value] = field(default_factory=dict)
     recorded: bool = False
+    left_out: set[str] = field(default_factory=set)
 
     def __len__(self) -> int:
         return self.size
@@ -88,14 +97,31 @@ class _Population:
             else:
                 self.parameters[name] = _value(value, (self.size,), f"{self.label!r}: {name}")
 
-    def record(self, variables: str | list[str], to_file: None = None) -> None:
-        """Record spikes."""
-        if variables not in ("spikes", ["spikes"], ("spikes",)) or to_file is not None:
-            raise UnsupportedError(
-                f"record({variables!r}) of population {self.label!r} is not supported; "
-                'supported is record("spikes")'
-            )
-        self.recorded = True
+    def record(
+        self,
+        variables: str | list[str] | None,
+        to_file: object = None,
+        sampling_interval: object = None,
+        **_: object,
+    ) -> None:
+        """Record spikes; other variables are left out. Files and intervals change no spikes.
+
+        As in PyNN, ``None`` ends all recording.
+        """
+        if variables is None:
+            self.recorded, self.left_out = False, set()
+            return
+        names = [variables] if isinstance(variables, str) else list(variables)
+        for name in names:
+            if name == "spikes":
+                self.recorded = True
+            elif name in self.recordable:
+                self.left_out.add(name)
+            else:
+                raise RequestError(
+                    f"record({_shown(name)}) of population {self.label!r}: {self.cell.name} records "
+                    f"{', '.join(self.recordable)}"
+                )
 
     def __getitem__(self, index: Any) -> None:
         raise UnsupportedError(
@@ -113,7 +139,7 @@ class _Population:
             raise AttributeError(name)
         raise UnsupportedError(
             f"Population.{name} is not supported; supported are size, label, initialize, set and "
-            'record("spikes")'
+            "record"
         )
 
     def described(self) -> Population:
@@ -128,15 +154,70 @@ class _Population:
         )
 
 
+@dataclass(eq=False)
+class _Projection:
+    """What a script gets for ``sim.Projection``: a description that it may still change."""
+
+    label: str
+    pre: _Population
+    post: _Population
+    receptor: Receptor
+    rule: ConnectionRule
+    shape: tuple[int, ...]
+    values: dict[str, Value]
+
+    def set(self, **attributes: Any) -> None:
+        """Change weights or delays of all synapses."""
+        for name, value in attributes.items():
+            if name not in self.values:
+                raise RequestError(
+                    f"set({name}=...) of projection {self.label!r}: a static synapse has weight and delay"
+                )
+            self.values[name] = _value(value, self.shape, f"{self.label!r}: {name}")
+
+    def size(self, gather: bool = False) -> int:
+        """Number of synapses, where it is the same whatever is drawn."""
+        ends = Ends(self.pre.size, self.post.size, self.pre is self.post)
+        if isinstance(self.rule, FixedProbability) and 0 < self.rule.probability < 1:
+            raise UnsupportedError(
+                f"the size of projection {self.label!r} is drawn for each seed of a study, so that there "
+                "is no number while the network is described"
+            )
+        return round(self.rule.expected_count(ends))
+
+    __len__ = size
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        raise UnsupportedError(
+            f"Projection.{name} of {self.label!r} is not supported, as synapses are drawn later, for each "
+            "seed of a study; supported are pre, post, label, size and set"
+        )
+
+    def described(self) -> Projection:
+        return Projection(
+            self.label,
+            self.pre.label,
+            self.post.label,
+            self.receptor,
+            self.rule,
+            self.values["weight"],
+            self.values["delay"],
+        )
+
+
 class Recorder:
     """The ``sim`` that a model script is called with: the supported part of the PyNN API."""
 
     NumpyRNG = pyNN.random.NumpyRNG
 
     def __init__(self, timestep: float) -> None:
-        self._timestep = timestep
+        self._timestep = self._min_delay = timestep
         self._populations: list[_Population] = []
-        self._projections: list[Projection] = []
+        self._projections: list[_Projection] = []
+        self._numbered: list[str] = []
+        recorder = self
         for name in CELL_TYPES:
             setattr(self, name, getattr(pyNN.standardmodels.cells, name))
         for name in RULES:
@@ -145,7 +226,7 @@ class Recorder:
 
         class StaticSynapse(pyNN.standardmodels.synapses.StaticSynapse):
             def _get_minimum_delay(self) -> float:
-                return timestep
+                return recorder._min_delay
 
         self.StaticSynapse = StaticSynapse
 
@@ -158,24 +239,40 @@ class Recorder:
             )
         raise UnsupportedError(
             f"sim.{name} is not supported; supported are Population, Projection, StaticSynapse, "
-            f"RandomDistribution, NumpyRNG, initialize, set, record, setup, get_time_step, the "
+            f"RandomDistribution, NumpyRNG, create, connect, initialize, set, record, setup, "
+            f"get_time_step, get_min_delay, the "
             f"cells {', '.join(CELL_TYPES)} and the connectors {', '.join(RULES)}"
         )
 
-    def setup(self, timestep: float | None = None, *_: Any, **__: Any) -> int:
-        """Accepted when it agrees with the study's time step."""
+    def setup(
+        self, timestep: float | None = None, min_delay: float | str = "auto", *_: Any, **__: Any
+    ) -> int:
+        """Accepted when it agrees with the study's time step.
+
+        As in PyNN, synapses without a delay have the ``min_delay`` (ms), or a time step if it is "auto".
+        """
         if timestep is not None and timestep != self._timestep:
             raise RequestError(
                 f"setup(timestep={timestep}) contradicts the study, whose timestep is "
                 f"{self._timestep} ms"
             )
+        if min_delay != "auto":
+            shortest = _value(min_delay, (), "setup: min_delay")
+            if not isinstance(shortest, float) or not self._timestep <= shortest < np.inf:
+                raise RequestError(
+                    f"setup(min_delay={_shown(min_delay)}): allowed is a number of ms from the time step, "
+                    f'{self._timestep} ms, on, or "auto"'
+                )
+            self._min_delay = shortest
         return 0
 
     def get_time_step(self) -> float:
         """The time step, ms."""
         return self._timestep
 
-    get_min_delay = get_time_step
+    def get_min_delay(self) -> float:
+        """The delay of synapses for which none is given, ms."""
+        return self._min_delay
 
     def rank(self) -> int:
         return 0
@@ -193,10 +290,11 @@ class Recorder:
         label: str | None = None,
     ) -> _Population:
         label = f"population{len(self._populations)}" if label is None else label
-        if any(p.label == label for p in self._populations):
-            raise RequestError(
-                f"two populations are labelled {label!r}; results are told apart by label"
-            )
+        taken = {p.label for p in self._populations}
+        if label in taken:
+            # results are told apart by label
+            label = next(c for n in range(2, len(taken) + 2) if (c := f"{label} #{n}") not in taken)
+            self._numbered.append(label)
         if not isinstance(label, str):
             raise RequestError(f"the label of a population is {label!r}; allowed is a string")
         whole = isinstance(size, int | np.integer) and not isinstance(size, bool)
@@ -223,7 +321,8 @@ class Recorder:
             for name, array in cells.parameter_space.items()
             if name != "spike_times"
         }
-        population = _Population(label, int(size), cell, parameters, spike_times)
+        recordable = tuple(cells.recordable)
+        population = _Population(label, int(size), cell, parameters, spike_times, recordable)
         population.initialize(**{name: cells.default_initial_values[name] for name in cell.state})
         population.initialize(**(initial_values or {}))
         self._populations.append(population)
@@ -239,7 +338,7 @@ class Recorder:
         receptor_type: str | None = None,
         space: None = None,
         label: str | None = None,
-    ) -> None:
+    ) -> _Projection:
         pre, post = presynaptic_population, postsynaptic_population
         for population in (pre, post):
             if population not in self._populations:
@@ -271,16 +370,37 @@ class Recorder:
             for name in ("weight", "delay")
         }
         receptor = _receptor(receptor_type, values["weight"], label)
-        self._projections.append(
-            Projection(
-                label, pre.label, post.label, receptor, rule, values["weight"], values["delay"]
-            )
-        )
+        projection = _Projection(label, pre, post, receptor, rule, shape, values)
+        self._projections.append(projection)
+        return projection
 
     def _projection_label(self, label: str) -> str:
         taken = {p.label for p in self._projections}
         candidates = [label, *(f"{label} #{n}" for n in range(2, len(taken) + 2))]
         return next(c for c in candidates if c not in taken)
+
+    def create(
+        self, cellclass: Any, cellparams: Mapping[str, Any] | None = None, n: int = 1
+    ) -> _Population:
+        """A population without a label, as in PyNN's procedural interface."""
+        return self.Population(n, cellclass, cellparams)
+
+    def connect(
+        self,
+        pre: _Population,
+        post: _Population,
+        weight: Any = 0.0,
+        delay: Any = None,
+        receptor_type: str | None = None,
+        p: float = 1,
+        rng: object = None,
+    ) -> _Projection:
+        """A projection with every pair at probability ``p``, as in PyNN's procedural interface."""
+        given = {"weight": weight} if delay is None else {"weight": weight, "delay": delay}
+        connector = getattr(self, FixedProbability.connector)(p)
+        return self.Projection(
+            pre, post, connector, self.StaticSynapse(**given), receptor_type=receptor_type
+        )
 
     def initialize(self, cells: _Population, **initial_values: Any) -> None:
         cells.initialize(**initial_values)
@@ -288,17 +408,40 @@ class Recorder:
     def set(self, cells: _Population, **parameters: Any) -> None:
         cells.set(**parameters)
 
-    def record(self, variables: Any, source: _Population, filename: None = None) -> None:
-        source.record(variables, filename)
+    def record(
+        self,
+        variables: Any,
+        source: _Population,
+        filename: object = None,
+        sampling_interval: object = None,
+        annotations: object = None,
+    ) -> None:
+        source.record(variables, filename, sampling_interval)
 
     def network(self) -> Network:
-        """What was recorded, with Poisson drives recognised."""
-        network = Network(tuple(p.described() for p in self._populations), tuple(self._projections))
-        if not network.recorded:
-            raise RequestError(
-                'the model records no spikes; call record("spikes") on the populations to compare'
-            )
-        return recognise_drives(network)
+        """What was recorded, with Poisson drives recognised; RequestError if nothing can be compared."""
+        notes = list(self._notes())
+        if not any(p.recorded for p in self._populations):
+            neurons = [p for p in self._populations if p.cell.source is None]
+            if not neurons:
+                raise RequestError(
+                    "the model records no spikes and has no neurons; there is nothing to compare"
+                )
+            for population in neurons:
+                population.recorded = True
+            notes.append("the model records no spikes, so all populations of neurons are compared")
+        populations = tuple(p.described() for p in self._populations)
+        projections = tuple(p.described() for p in self._projections)
+        return recognise_drives(Network(populations, projections, (), tuple(notes)))
+
+    def _notes(self) -> Iterator[str]:
+        """What was left out or decided, a sentence each."""
+        if self._numbered:
+            labels = ", ".join(map(repr, self._numbered))
+            yield f"populations with the same label are told apart by numbers: {labels}"
+        names = sorted({name for p in self._populations for name in p.left_out})
+        if names:
+            yield f"only spikes are compared; recordings of {', '.join(names)} are left out"
 
 
 # --- Values ---

@@ -78,7 +78,10 @@ def plan(study: Study, listener: Listener = ignore, store: Store | None = None) 
     networks, notes = _networks(study, timesteps, listener, store)
     for timestep, network in networks.items():
         refuse_invalid(study, network, timestep)
-        told = adjustments(network, timestep, study.simulation.steps(timestep))
+        told = [
+            *network.notes,
+            *adjustments(network, timestep, study.simulation.steps(timestep)),
+        ]
         notes += [sentence for sentence in told if sentence not in notes]
     fingerprints = {timestep: network.fingerprint() for timestep, network in networks.items()}
     options = {name: study.options(name) for name in study.backend_names()}
