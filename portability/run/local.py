@@ -107,18 +107,19 @@ class LocalExecutor:
             if self._closed:  # meanwhile
                 process.terminate()
         try:
-            error = self._follow(job, process)
+            error, ends = self._follow(job, process)
         except BaseException:
             process.end()
             raise
-        if error is None:
-            error = process.last_words(process.wait())
+        if ends:
+            returncode = process.wait()  # so that all that it printed is in the log
+            error = error or process.last_words(returncode)
         else:
             process.end()
-        return error, process.log
+        return error or "", process.log
 
-    def _follow(self, job: Job, process: Process) -> str | None:
-        """Tell what a run reports until it ends; what went wrong in its own words, if it says."""
+    def _follow(self, job: Job, process: Process) -> tuple[str | None, bool]:
+        """Tell what a run reports; what went wrong, if it is known, and whether the run ends by itself."""
         error, phase = None, "starting"
         deadline = time.monotonic() + job.seconds
         try:
@@ -127,15 +128,13 @@ class LocalExecutor:
                     phase, error = report.get("phase", phase), report.get("error", error)
                     self._tell(Advanced(job.name, report.get("fraction"), str(phase)))
                     if error is not None:
-                        return str(error)
+                        return str(error), True
         except TimeoutError:
-            return (
-                f"the run was ended after {job.seconds:g} s, {phase}; simulation.timeout in the study "
-                "file allows more"
-            )
+            sentence = f"the run was ended after {job.seconds:g} s, {phase}; "
+            return sentence + "simulation.timeout in the study file allows more", False
         except (ValueError, RecursionError):
-            return "what the run reported is no report"
-        return None
+            return "what the run reported is no report", False
+        return None, True
 
     def _wait_for_room(self, job: Job) -> None:
         with self._changed:

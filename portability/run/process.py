@@ -280,6 +280,8 @@ def serve(work: Callable[[Mapping[str, Any], Report], None]) -> None:
     with os.fdopen(specification["pipe"], "w", buffering=1) as pipe:
 
         def report(message: Mapping[str, Any]) -> None:
+            with contextlib.suppress(Exception):  # who reads it may end this process then
+                sys.stdout.flush()
             print(json.dumps(message), file=pipe)
 
         try:
