@@ -359,6 +359,25 @@ def test_projections_can_be_kept_and_changed():
     assert "weight and delay" in fails(build, use=lambda prj, drawn: prj.set(U=0.5))
 
 
+def test_receptors_of_drawn_weights():
+    """A negative parameter of a distribution that is never negative says nothing of the sign."""
+
+    def build(sim, name, **parameters):
+        a, _ = two_populations(sim)
+        weight = sim.RandomDistribution(name, **parameters)
+        sim.Projection(a, a, sim.AllToAllConnector(), sim.StaticSynapse(weight=weight))
+
+    def receptor(name, **parameters):
+        (projection,) = captured(build, name=name, **parameters).projections
+        return projection.receptor
+
+    assert receptor("lognormal", mu=-4.0, sigma=1.0) == "excitatory"
+    assert receptor("gamma", k=1.0, theta=0.1) == "excitatory"
+    assert receptor("normal", mu=-0.1, sigma=0.01) == "inhibitory"
+    assert receptor("normal", mu=0.1, sigma=0.01) == "excitatory"
+    assert receptor("uniform", low=-0.3, high=-0.1) == "inhibitory"
+
+
 def test_notes_are_no_part_of_a_network():
     def build(sim, more=False):
         a, _ = two_populations(sim)

@@ -595,7 +595,7 @@ def build(sim, neuron="IF_curr_exp"):
     noise = sim.Population(200, sim.SpikeSourcePoisson(rate=4000.0), label="noise")
     sim.Projection(noise, cells, sim.OneToOneConnector(), sim.StaticSynapse(weight=0.1, delay=1.0))
     if neuron == "IF_curr_exp":
-        weight = sim.RandomDistribution("normal", mu=-0.1, sigma=0.03)
+        weight = sim.RandomDistribution("normal", mu=-0.1, sigma=0.012)
         sim.Projection(cells, cells, sim.FixedNumberPreConnector(20, with_replacement=True),
                        sim.StaticSynapse(weight=weight, delay=1.5), receptor_type="inhibitory")
     cells.record("spikes")
@@ -663,7 +663,7 @@ def test_predict_outside_the_theory(study):
 def test_recommend(study):
     # weights that are all equal need one value, and then all runs of a realization are equal
     model = study.parent / "model.py"
-    model.write_text(MODEL.replace("sigma=0.03", "sigma=0.0"))
+    model.write_text(MODEL.replace("sigma=0.012", "sigma=0.0"))
     done = portability(study.parent, "recommend", "study.toml", "--scheme", "moments")
     assert (done.returncode, without_progress(done.stderr)) == (0, "")
     last = done.stdout.rstrip().splitlines()[-1]

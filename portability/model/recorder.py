@@ -548,9 +548,15 @@ def _receptor(receptor_type: str | None, weight: Value, label: str) -> Receptor:
     return "inhibitory" if receptor_type == "inhibitory" else "excitatory"
 
 
+_NEVER_NEGATIVE = ("lognormal", "gamma", "exponential", "poisson", "binomial")
+"""Distributions whose parameters say nothing of a sign."""
+
+
 def _bounds(weight: Value) -> tuple[float, float]:
     """Smallest and largest weight as far as it is certain; a distribution's centre otherwise."""
     if isinstance(weight, Distribution):
+        if weight.name in _NEVER_NEGATIVE:
+            return (0.0, np.inf)
         p = weight.parameters
         centre = p.get("mu", (p.get("low", 0.0) + p.get("high", 0.0)) / 2)
         return (float(centre), float(centre))
