@@ -1,6 +1,7 @@
 """The exceptions that users are meant to read, and text that is safe to show them."""
 
 import unicodedata
+from collections.abc import Sequence
 
 
 class RequestError(ValueError):
@@ -24,6 +25,12 @@ class UnsupportedError(RequestError, AttributeError):
 
 _JOINERS = "\u200c\u200d"
 _UNSHOWN = ("Cc", "Cf", "Cn", "Co", "Cs", "Zl", "Zp")
+
+
+def listing(names: Sequence[str], most: int = 4) -> str:
+    """Names as words, at most so many of them."""
+    shown = ", ".join(names[:most])
+    return f"{shown} and {len(names) - most} more" if len(names) > most else shown
 
 
 def printable(text: str, keep: str = "") -> str:

@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, PrivateAttr, model_validator
 
-from pynn_portability.errors import RequestError
+from pynn_portability.errors import RequestError, listing
 from pynn_portability.formats.arithmetic import SINGLE
 from pynn_portability.formats.ring_buffers import ring_buffers
 from pynn_portability.formats.weights import (
@@ -310,10 +310,9 @@ class MachineWeights(WeightFormat):
                 too_long[item.label] = needed
         if not too_long:
             return []
-        names = ", ".join(map(repr, list(too_long)[:NAMED]))
-        more = f" and {len(too_long) - NAMED} more" if len(too_long) > NAMED else ""
+        names = listing([repr(label) for label in too_long], NAMED)
         return [
-            f"Delays of {names}{more} reach {max(too_long.values()):.3g} ms; the machine has none "
+            f"Delays of {names} reach {max(too_long.values()):.3g} ms; the machine has none "
             f"longer than {longest:.3g} ms, which they become."
         ]
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from pynn_portability.errors import listing
 from pynn_portability.formats.arithmetic import State
 from pynn_portability.formats.weights import HeldWeights, WeightFormat
 from pynn_portability.model.network import (
@@ -32,8 +33,6 @@ MOST_EXPLICIT = 2**20
 """Most explicit weights whose mean and SD are taken."""
 VISIBLE_CHANGE = 0.01
 """Relative change of a mean weight that is worth a sentence."""
-NAMED = 4
-"""Most projections that a sentence names."""
 MOST_DRAWN = 2**24
 """Synapses of a network whose largest weights are looked for."""
 
@@ -196,8 +195,7 @@ def changed_means(weights: Sequence[WeightMoments]) -> list[str]:
     ]
     if not named:
         return []
-    more = f" and {len(named) - NAMED} more" if len(named) > NAMED else ""
-    return [f"The format changes mean weights: {', '.join(named[:NAMED])}{more}."]
+    return [f"The format changes mean weights: {listing(named)}."]
 
 
 def _typical(weight: Value) -> FloatArray:

@@ -15,6 +15,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from pynn_portability.errors import listing
 from pynn_portability.model.network import (
     Distribution,
     Network,
@@ -288,7 +289,10 @@ def adjustments(network: Network, timestep: float, n_steps: int) -> list[str]:
                 say(f"{name} is rounded to steps of {step}, at least one", population.label)
         for sentence in _moved_spikes(population, timestep, n_steps):
             say(sentence, population.label)
-    return [f"{sentence}: {_named(labels)}" for sentence, labels in moved.items()]
+    return [
+        f"{sentence}: {listing([repr(label) for label in labels], NAMED)}"
+        for sentence, labels in moved.items()
+    ]
 
 
 def _smallest(value: Value) -> float | None:
@@ -317,9 +321,3 @@ def _moved_spikes(population: Population, timestep: float, n_steps: int) -> Iter
     rest = steps[~late & ~early]
     if (np.abs(rest - np.rint(rest)) > ON_GRID).any():
         yield f"spike times are rounded to steps of {timestep:g} ms"
-
-
-def _named(labels: list[str]) -> str:
-    names = ", ".join(map(repr, labels[:NAMED]))
-    more = len(labels) - NAMED
-    return f"{names} and {more} more" if more > 0 else names

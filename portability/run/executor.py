@@ -89,6 +89,9 @@ def execute(
         else:
             specification = _specification(plan, store, task, key, software)
             pending.append(Job(task, key, specification, _time_limit(plan, task)))
+    # once each, as most runs have the same; workers read them from the store
+    for network in {j.task.request["network"]: j.task.network for j in pending}.values():
+        networks.keep(network, store.folder)
     progress = _Overall(len(pending), listener)
     with executor or LocalExecutor(store, progress, jobs) as chosen:
         for future in as_completed([chosen.submit(job) for job in pending]):
@@ -151,7 +154,6 @@ def _specification(
         "store": str(store.folder.resolve()),
         "key": key,
         "request": dict(task.request),
-        "network": str(networks.keep(task.network, store.folder.resolve())),
         "environment": software.model_dump(),
         "keep_host": plan.study.study.keep_host,
         "model": {

@@ -17,16 +17,15 @@ from pynn_portability.run.store import Store
 from pynn_portability.run.study import Study, shareable
 
 
-def keep(network: Network, folder: Path) -> Path:
-    """Write a network below ``folder`` unless it is there; returns its file."""
+def keep(network: Network, folder: Path) -> None:
+    """Write a network below ``folder`` unless it is there."""
     fingerprint = network.fingerprint()
-    file = _file(folder, fingerprint)
     try:
         find(folder, fingerprint)
     except RequestError:
+        file = _file(folder, fingerprint)
         own_folder(file.parent)
         write_network(file, network)
-    return file
 
 
 def find(folder: Path, fingerprint: str) -> Network:
@@ -34,16 +33,8 @@ def find(folder: Path, fingerprint: str) -> Network:
     file = _file(folder, fingerprint)
     if file.parent.is_symlink() or file.is_symlink() or not file.is_file():
         raise RequestError(f"{file}: there is no such network")
-    try:
-        network = read_network(file)
-        same = network.fingerprint() == fingerprint
-    except RequestError:
-        raise
-    except Exception as error:  # there is no end to what damaged archives make their readers raise
-        raise RequestError(
-            f"{file}: is not a whole file of a network ({type(error).__name__})"
-        ) from None
-    if not same:
+    network = read_network(file)
+    if network.fingerprint() != fingerprint:
         raise RequestError(f"{file}: the network is not the one that was stored")
     return network
 

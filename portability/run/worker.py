@@ -19,8 +19,8 @@ import psutil
 from pynn_portability import backends
 from pynn_portability.errors import RequestError
 from pynn_portability.formats.names import number_format
-from pynn_portability.model.serialized import read_network
 from pynn_portability.realize.realization import Realization
+from pynn_portability.run import networks
 from pynn_portability.run.environment import host
 from pynn_portability.run.process import Report, peak_memory, serve
 from pynn_portability.run.record import Cost, Environment, ModelReference, RunRecord
@@ -38,9 +38,7 @@ def simulate(specification: Mapping[str, Any], report: Report) -> None:
     model = specification["model"]
     backend = backends.load(request["backend"])
     timestep, n_steps = request["timestep"], request["n_steps"]
-    network = read_network(Path(specification["network"]))
-    if network.fingerprint() != request["network"]:
-        raise RequestError("the network is not what it was a moment ago")
+    network = networks.find(Path(specification["store"]), request["network"])
 
     # what a backend imports to answer this is not part of building the network
     if reason := backend.available():

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pynn_portability.backends import refusals, spinnaker
-from pynn_portability.errors import RequestError
+from pynn_portability.errors import RequestError, listing
 from pynn_portability.files import replacing, sealed
 from pynn_portability.formats.spinnaker import (
     CONSTANTS,
@@ -44,7 +44,6 @@ from pynn_portability.spinnaker.findings import (
     FORMAT,
     SAMPLED_SYNAPSES,
     findings,
-    listing,
 )
 
 SCHEMA = "portability-deployment/1"

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from pynn_portability.backends import spinnaker
+from pynn_portability.errors import listing
 from pynn_portability.formats.names import number_format
 from pynn_portability.formats.ring_buffers import Input, ring_buffer
 from pynn_portability.formats.spinnaker import (
@@ -58,12 +59,6 @@ def findings(network: Network, sheet: Mapping[str, Any]) -> list[dict[str, str]]
 
 def _finding(kind: str, severity: str, where: str, what: str, advice: str) -> dict[str, str]:
     return {"kind": kind, "severity": severity, "where": where, "what": what, "advice": advice}
-
-
-def listing(names: Sequence[str], most: int = 4) -> str:
-    """Names as words, at most so many of them."""
-    shown = ", ".join(names[:most])
-    return f"{shown} and {len(names) - most} more" if len(names) > most else shown
 
 
 def _compared_rows(sheet: Mapping[str, Any]) -> list[Mapping[str, Any]]:
