@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import threading
-import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -120,15 +119,13 @@ class LocalExecutor:
 
     def _follow(self, job: Job, process: Process) -> tuple[str | None, bool]:
         """Tell what a run reports; what went wrong, if it is known, and whether the run ends by itself."""
-        error, phase = None, "starting"
-        deadline = time.monotonic() + job.seconds
+        phase = "starting"
         try:
-            while (reports := process.reports(deadline - time.monotonic())) is not None:
-                for report in reports:
-                    phase, error = report.get("phase", phase), report.get("error", error)
-                    self._tell(Advanced(job.name, report.get("fraction"), str(phase)))
-                    if error is not None:
-                        return str(error), True
+            for report in process.reports(job.seconds):
+                phase = str(report.get("phase", phase))
+                self._tell(Advanced(job.name, report.get("fraction"), phase))
+                if (error := report.get("error")) is not None:
+                    return str(error), True
         except TimeoutError:
             sentence = f"the run was ended after {job.seconds:g} s, {phase}; "
             return sentence + "simulation.timeout in the study file allows more", False

@@ -17,7 +17,7 @@ import tempfile
 import threading
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -85,12 +85,22 @@ class Process:
         except psutil.Error:
             return 0
 
-    def reports(self, seconds: float | None = None) -> list[Mapping[str, Any]] | None:
-        """The next reports, as soon as something comes; None when it has closed its pipe.
+    def reports(self, seconds: float | None = None) -> Iterator[Mapping[str, Any]]:
+        """Reports, as soon as they come, until it closes its pipe.
 
-        Raises TimeoutError if nothing comes in so many ``seconds``, or if none are left, ValueError for
-        what is no report.
+        Raises TimeoutError when it has had so many ``seconds``, ValueError or RecursionError for what is no
+        report.
         """
+        deadline = None if seconds is None else time.monotonic() + seconds
+        while True:
+            left = None if deadline is None else deadline - time.monotonic()
+            reports = self._next_reports(left)
+            if reports is None:
+                return
+            yield from reports
+
+    def _next_reports(self, seconds: float | None) -> list[Mapping[str, Any]] | None:
+        """The next reports, as soon as something comes; None when it has closed its pipe."""
         # a process that never stops reporting has no more time than one that says nothing
         if seconds is not None and seconds <= 0:
             raise TimeoutError
@@ -245,23 +255,18 @@ def _answer(
     process: Process, progress: Callable[[Mapping[str, Any]], None], seconds: float | None
 ) -> tuple[Any, str | None]:
     """The first result, or error, that a process reports; neither if it ends without."""
-    deadline = None if seconds is None else time.monotonic() + seconds
     try:
-        while True:
-            left = None if deadline is None else deadline - time.monotonic()
-            reports = process.reports(left)
-            for report in reports or ():
-                progress(report)
-                if "result" in report or "error" in report:
-                    return report.get("result"), report.get("error", "it has no result")
-            if reports is None:
-                return None, None
+        for report in process.reports(seconds):
+            progress(report)
+            if "result" in report or "error" in report:
+                return report.get("result"), report.get("error", "it has no result")
     except TimeoutError:
         return None, (
             f"there is no result after {seconds:g} s; simulation.timeout in the study file allows more"
         )
     except (ValueError, RecursionError):
         return None, "what its process reported is no report"
+    return None, None
 
 
 # --- In the subprocess ---
