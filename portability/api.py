@@ -36,6 +36,7 @@ from pynn_portability.run.events import Advanced, Began, Ended, Event, Listener,
 from pynn_portability.run.executor import Executor, execute, stored, summary
 from pynn_portability.run.outcome import Outcome
 from pynn_portability.run.plan import Plan
+from pynn_portability.run.script_study import script_values, write_script_study
 from pynn_portability.run.store import Store
 from pynn_portability.run.study import inventory, load_study, study_of
 from pynn_portability.spikes.blocks import to_neo
@@ -113,6 +114,46 @@ class Study:
         study._description = load_study(Path(file))
         study._plan = None
         return study
+
+    @classmethod
+    def of_script(
+        cls,
+        script: Path | str,
+        arguments: Sequence[str] = (),
+        *,
+        progress: bool | Listener = False,
+    ) -> tuple[Study, list[str]]:
+        """A study of a whole PyNN script, and what is to be said about it, a sentence each.
+
+        The script's time step and duration, five seeds, NEST in double precision as the reference, and as
+        candidates those of `pynn_portability.run.script_study` that can run the network here. Raises
+        RequestError, with the line of the script, when there is no network.
+        """
+        values = script_values(Path(script), arguments)
+        study = cls.__new__(cls)
+        study._description, study._plan = study_of(values, Path(), Path(script)), None
+        plan = study.plan(progress=progress)
+        remarks = []
+        for candidate in list(values["candidate"]):
+            backend, number_format = candidate["backend"], candidate["format"]
+            reason = planning.unable(plan, backend, number_format)
+            if reason:
+                values["candidate"].remove(candidate)
+                remarks.append(f"{backend} with {number_format} is no candidate: {reason}")
+        if remarks:
+            study._description, study._plan = study_of(values, Path(), Path(script)), None
+        return study, remarks
+
+    def write_script_study(self, file: Path | str) -> None:
+        """Write the study file of a study made by `of_script`."""
+        simulation = self.plan().study.simulation
+        values = self._description.model_dump(exclude_unset=True)
+        values["candidate"] = [
+            {"backend": backend, "format": text}
+            for role, backend, text in self._description.combinations()
+            if role == "candidate"
+        ]
+        write_script_study(Path(file), values, simulation.timestep, simulation.duration)
 
     @property
     def name(self) -> str:

@@ -15,11 +15,14 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from pynn_portability import terminal
+
+if TYPE_CHECKING:
+    from pynn_portability.api import Study
 
 DEFECT = (
     70  # a defect of the program (EX_SOFTWARE); Python's 1 would claim that a candidate deviates
@@ -58,6 +61,10 @@ Jobs = Annotated[
         help="Simulations at once at most.",
         show_default="as cores and memory allow",
     ),
+]
+Arguments = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[ARGUMENT]...", help="Arguments of the script.", show_default=False),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
@@ -164,9 +171,15 @@ def _options(
     pass
 
 
-@app.command()
+@app.command(context_settings={"ignore_unknown_options": True})
 def run(
-    study_file: StudyFile,
+    file: Annotated[
+        Path,
+        typer.Argument(
+            metavar="STUDY.toml|SCRIPT.py", help="The study file, or a PyNN script as it is."
+        ),
+    ],
+    arguments: Arguments = None,
     out: Out = None,
     exit_zero: Annotated[
         bool,
@@ -178,13 +191,59 @@ def run(
 ) -> None:
     """Simulate what is missing, judge, and write report.html, results.json and junit.xml."""
     with _explained():
-        from pynn_portability.api import Study
-
-        results = Study.load(study_file).run(out, jobs=jobs)
+        study = (
+            _of_script(file, arguments or []) if file.suffix == ".py" else _of_file(file, arguments)
+        )
+        results = study.run(out, jobs=jobs)
         terminal.say(results.summary)
         terminal.verdicts(results.content, results.report_file)
         failed = results.exit_code == FAILED
         raise typer.Exit(0 if exit_zero and not failed else results.exit_code)
+
+
+def _of_file(file: Path, arguments: list[str] | None) -> Study:
+    from pynn_portability.api import Study
+    from pynn_portability.errors import RequestError
+
+    if arguments:
+        raise RequestError(
+            f"{file}: a study file takes no {arguments[0]!r}; arguments and unknown options are passed to "
+            "a PyNN script, SCRIPT.py"
+        )
+    return Study.load(file)
+
+
+def _of_script(script: Path, arguments: list[str]) -> Study:
+    from pynn_portability.api import Study
+
+    with terminal.Display() as display:
+        study, remarks = Study.of_script(script, arguments, progress=display)
+    for remark in remarks:
+        terminal.say(f"note: {remark}")
+    return study
+
+
+@app.command(context_settings={"ignore_unknown_options": True})
+def capture(
+    script: Annotated[Path, typer.Argument(metavar="SCRIPT.py", help="A PyNN script as it is.")],
+    arguments: Arguments = None,
+    write: Annotated[
+        Path | None,
+        typer.Option("--write", metavar="STUDY.toml", help="Write the study of the script."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Show what of a PyNN script is understood, and what is left out; simulates nothing."""
+    with _explained():
+        study = _of_script(script, arguments or [])
+        description = study.describe()
+        if as_json:
+            _print_json(description)
+        else:
+            terminal.description(description)
+        if write:
+            study.write_script_study(write)
+            terminal.say(f"study: {write}")
 
 
 @app.command()

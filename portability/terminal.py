@@ -238,7 +238,11 @@ def _network(d: Mapping[str, Any]) -> None:
 def description(d: Mapping[str, Any]) -> None:
     """What a study would run, by `pynn_portability.run.plan.describe`."""
     _network(d)
-    say(f"{d['neurons']:,} neurons, {d['synapses']:,} synapses\n")
+    times = d["simulation"]
+    say(
+        f"{d['neurons']:,} neurons, {d['synapses']:,} synapses; {times['duration']:g} ms after "
+        f"{times['warmup']:g} ms of warm-up, in steps of {times['timestep']:g} ms\n"
+    )
     table(
         ("backend", "format", "role", "runs", "threads", "memory", "build", "simulate"),
         [

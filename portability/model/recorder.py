@@ -14,8 +14,10 @@ from typing import Any
 
 import numpy as np
 import pyNN.connectors
+import pyNN.models
 import pyNN.parameters
 import pyNN.random
+import pyNN.space
 import pyNN.standardmodels.cells
 import pyNN.standardmodels.synapses
 from numpy.typing import NDArray
@@ -49,13 +51,52 @@ _SYNTAX = {
     'RandomDistribution("normal", mu=0.0, sigma=1.0)'
 } | {name: rule.allowed for name, rule in RULES.items()}
 
-Build = Callable[..., Any]
+_SHARED = (
+    pyNN.standardmodels.cells,
+    pyNN.standardmodels.synapses,
+    pyNN.connectors,
+    pyNN.space,
+    pyNN.parameters,
+    pyNN.random,
+)
+"""Modules of PyNN that every simulator offers; what of them is not supported is refused where it is used."""
+
+_PLACEMENT = frozenset(
+    (
+        "additional_parameters",
+        "add_placement_constraint",
+        "annotate",
+        "in_partitions",
+        "max_rate",
+        "n_colour_bits",
+        "n_synapse_cores",
+        "neurons_per_core",
+        "seed",
+        "set_constraint",
+        "set_mapping_constraint",
+        "set_max_atoms_per_core",
+        "set_number_of_neurons_per_core",
+        "set_number_of_neurons_per_dimension_per_core",
+        "set_number_of_synapse_cores",
+        "set_allow_delay_extensions",
+        "splitter",
+        "use_fixed_atoms_per_core",
+    )
+)
+"""What sPyNNaker takes to place cells on cores and what else decides no spikes: calls and keywords."""
+
+_POSITIONS = {
+    "SpikeSourceArray": ("spike_times",),
+    "SpikeSourcePoisson": ("rate", "start", "duration"),
+}
+"""Names of parameters that sPyNNaker takes without them."""
 
 
 @dataclass
 class _Population:
     """What a script gets for ``sim.Population``: a description that it may still change."""
 
+    recorder: Recorder
     label: str
     size: int
     cell: CellType
@@ -71,6 +112,7 @@ class _Population:
 
     def initialize(self, **initial_values: Any) -> None:
         """Set initial values of state variables."""
+        self.recorder._changing(f"initialize of population {self.label!r}")
         for name, value in initial_values.items():
             if name not in self.cell.state:
                 known = ", ".join(self.cell.state) or "nothing, as it has no state"
@@ -84,6 +126,10 @@ class _Population:
 
     def set(self, **parameters: Any) -> None:
         """Change cell parameters."""
+        self.recorder._changing(f"set of population {self.label!r}")
+        # sPyNNaker takes initial values here, too
+        initial = {name: parameters.pop(name) for name in self.cell.state if name in parameters}
+        self.initialize(**initial)
         known = [*self.parameters, *(["spike_times"] if self.cell.source == "given" else [])]
         for name, value in parameters.items():
             if name not in known:
@@ -108,6 +154,7 @@ class _Population:
 
         As in PyNN, ``None`` ends all recording.
         """
+        self.recorder._changing(f"record of population {self.label!r}")
         if variables is None:
             self.recorded, self.left_out = False, set()
             return
@@ -137,7 +184,9 @@ class _Population:
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
             raise AttributeError(name)
-        raise UnsupportedError(
+        if name in _PLACEMENT:
+            return self.recorder._leaving_out(f"Population.{name}")
+        return self.recorder._unknown(
             f"Population.{name} is not supported; supported are size, label, initialize, set and "
             "record"
         )
@@ -158,6 +207,7 @@ class _Population:
 class _Projection:
     """What a script gets for ``sim.Projection``: a description that it may still change."""
 
+    recorder: Recorder
     label: str
     pre: _Population
     post: _Population
@@ -168,6 +218,7 @@ class _Projection:
 
     def set(self, **attributes: Any) -> None:
         """Change weights or delays of all synapses."""
+        self.recorder._changing(f"set of projection {self.label!r}")
         for name, value in attributes.items():
             if name not in self.values:
                 raise RequestError(
@@ -190,7 +241,7 @@ class _Projection:
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
             raise AttributeError(name)
-        raise UnsupportedError(
+        return self.recorder._unknown(
             f"Projection.{name} of {self.label!r} is not supported, as synapses are drawn later, for each "
             "seed of a study; supported are pre, post, label, size and set"
         )
@@ -211,15 +262,18 @@ class Recorder:
     """The ``sim`` that a model script is called with: the supported part of the PyNN API."""
 
     NumpyRNG = pyNN.random.NumpyRNG
+    dialect = "PyNN"
+    """Whose rules hold where sPyNNaker's differ from PyNN's."""
 
     def __init__(self, timestep: float) -> None:
         self._timestep = self._min_delay = timestep
         self._populations: list[_Population] = []
         self._projections: list[_Projection] = []
         self._numbered: list[str] = []
+        self._left_out: dict[str, None] = {}
         recorder = self
         for name in CELL_TYPES:
-            setattr(self, name, getattr(pyNN.standardmodels.cells, name))
+            setattr(self, name, self._cells(name))
         for name in RULES:
             setattr(self, name, _explained(getattr(pyNN.connectors, name)))
         self.RandomDistribution = _explained(pyNN.random.RandomDistribution)
@@ -228,11 +282,62 @@ class Recorder:
             def _get_minimum_delay(self) -> float:
                 return recorder._min_delay
 
+            # as in sPyNNaker, where scripts make one synapse type from another
+            weight = property(lambda synapse: synapse.parameter_space["weight"].base_value)
+            delay = property(lambda synapse: synapse.parameter_space["delay"].base_value)
+
         self.StaticSynapse = StaticSynapse
+
+    def _cells(self, name: str) -> type:
+        """PyNN's class of cells, which takes positions and keywords as sPyNNaker's does, too."""
+        pynn_class: Any = getattr(pyNN.standardmodels.cells, name)
+
+        def constructor(cells: Any, *args: Any, **kwargs: Any) -> None:
+            kwargs = {**dict(zip(_POSITIONS.get(name, ()), args, strict=False)), **kwargs}
+            extra = [key for key in kwargs if key in _PLACEMENT]
+            self._leave_out(name, {key: kwargs.pop(key) for key in extra})
+            pynn_class.__init__(cells, **kwargs)
+
+        return type(name, (pynn_class,), {"__init__": constructor, "__doc__": pynn_class.__doc__})
+
+    def _shared(self, found: Any) -> Any:
+        """What PyNN has for all simulators; types of synapses get the shortest delay that they ask for."""
+        if isinstance(found, type) and issubclass(found, pyNN.models.BaseSynapseType):
+            shortest = {"_get_minimum_delay": lambda synapse: self._min_delay}
+            return type(found.__name__, (found,), shortest)
+        return found
+
+    def _leave_out(self, call: str, keywords: Mapping[str, object]) -> None:
+        """Take down that keywords change no spikes; raises RequestError for unknown ones."""
+        for key in keywords:
+            if key not in _PLACEMENT:
+                raise RequestError(f"{call} has no argument {key!r}")
+            self._left_out[f"{call}({key}=)"] = None
+
+    def _leaving_out(self, call: str) -> Callable[..., None]:
+        """A function that does nothing, which is taken down."""
+        self._left_out[call] = None
+
+        def nothing(*_: object, **__: object) -> None:
+            pass
+
+        return nothing
+
+    def _changing(self, what: str) -> None:
+        """Told before ``what`` changes the network."""
+
+    def _unknown(self, sentence: str) -> Any:
+        """The answer to what is not supported, for which ``sentence`` has the words."""
+        raise UnsupportedError(sentence)
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
             raise AttributeError(name)
+        if name in _PLACEMENT:
+            return self._leaving_out(f"sim.{name}")
+        for module in _SHARED:
+            if hasattr(module, name):
+                return self._shared(getattr(module, name))
         if name in ("run", "run_for", "run_until", "reset", "end"):
             raise UnsupportedError(
                 f"sim.{name} does not belong in a build function; the harness runs the simulation"
@@ -288,7 +393,10 @@ class Recorder:
         structure: None = None,
         initial_values: Mapping[str, Any] | None = None,
         label: str | None = None,
+        **placement: object,
     ) -> _Population:
+        self._leave_out("Population", placement)
+        self._changing("another population")
         label = f"population{len(self._populations)}" if label is None else label
         taken = {p.label for p in self._populations}
         if label in taken:
@@ -322,7 +430,7 @@ class Recorder:
             if name != "spike_times"
         }
         recordable = tuple(cells.recordable)
-        population = _Population(label, int(size), cell, parameters, spike_times, recordable)
+        population = _Population(self, label, int(size), cell, parameters, spike_times, recordable)
         population.initialize(**{name: cells.default_initial_values[name] for name in cell.state})
         population.initialize(**(initial_values or {}))
         self._populations.append(population)
@@ -338,7 +446,10 @@ class Recorder:
         receptor_type: str | None = None,
         space: None = None,
         label: str | None = None,
+        **placement: object,
     ) -> _Projection:
+        self._leave_out("Projection", placement)
+        self._changing("another projection")
         pre, post = presynaptic_population, postsynaptic_population
         for population in (pre, post):
             if population not in self._populations:
@@ -370,9 +481,23 @@ class Recorder:
             for name in ("weight", "delay")
         }
         receptor = _receptor(receptor_type, values["weight"], label)
-        projection = _Projection(label, pre, post, receptor, rule, shape, values)
+        if self.dialect == "sPyNNaker" and post.cell.sign(receptor) < 0:
+            values["weight"] = self._negative(values["weight"])
+        projection = _Projection(self, label, pre, post, receptor, rule, shape, values)
         self._projections.append(projection)
         return projection
+
+    def _negative(self, weight: Value) -> Value:
+        """Weights of an inhibitory projection, which sPyNNaker takes without their sign."""
+        if isinstance(weight, Distribution):
+            parameters = dict(weight.parameters)
+            if weight.name == "uniform" and parameters["low"] >= 0:
+                low, high = -parameters["high"], -parameters["low"]
+                return Distribution("uniform", {"low": low, "high": high})
+            if weight.name == "normal" and parameters["mu"] > 0:
+                return Distribution("normal", {**parameters, "mu": -parameters["mu"]})
+            return weight
+        return weight if np.any(np.asarray(weight) < 0) else -weight
 
     def _projection_label(self, label: str) -> str:
         taken = {p.label for p in self._projections}
@@ -442,6 +567,8 @@ class Recorder:
         names = sorted({name for p in self._populations for name in p.left_out})
         if names:
             yield f"only spikes are compared; recordings of {', '.join(names)} are left out"
+        if self._left_out:
+            yield f"what places cells on a machine is left out: {', '.join(self._left_out)}"
 
 
 # --- Values ---

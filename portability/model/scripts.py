@@ -53,7 +53,7 @@ def load_model(reference: str, base: Path) -> Build:
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # such as SystemExit: a script does not end the program
-        raise RequestError(_where(error, path)) from error
+        raise RequestError(explained(error, path)) from error
     finally:
         sys.path.remove(str(path.parent))
     build = getattr(module, function, None)
@@ -110,11 +110,12 @@ def capture(build: Build, parameters: Mapping[str, Any], timestep: float) -> Net
         raise
     except BaseException as error:
         path = Path(inspect.getsourcefile(build) or "the model script")
-        raise RequestError(_where(error, path)) from error
+        raise RequestError(explained(error, path)) from error
     return recorder.network()
 
 
-def _where(error: BaseException, path: Path) -> str:
+def explained(error: BaseException, path: Path) -> str:
+    """An exception of a script as a sentence, with the line of the script."""
     lines = [f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename == str(path)]
     if isinstance(error, SyntaxError):
         lines = [error.lineno]

@@ -125,7 +125,7 @@ def deployment_sheet(folder: Path, study: Study) -> dict[str, Any] | None:
         sheet = unsealed(folder / "deployment.json")
     except (OSError, ValueError):
         return None
-    model = {"build": shareable(study.model.build), "parameters": study.model.parameters}
+    model = {"build": shareable(study.model.reference), "parameters": study.model.parameters}
     return sheet if sheet.get("model") == model else None
 
 
@@ -359,7 +359,7 @@ def _study_entry(study: Study) -> dict[str, Any]:
     return {
         "name": study.name,
         "file": study.file.name,
-        "model": {"build": shareable(study.model.build), "parameters": study.model.parameters},
+        "model": {"build": shareable(study.model.reference), "parameters": study.model.parameters},
         "duration": simulation.duration,
         "warmup": simulation.warmup,
         "timestep": simulation.timestep,

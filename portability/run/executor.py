@@ -157,7 +157,7 @@ def _specification(
         "environment": software.model_dump(),
         "keep_host": plan.study.study.keep_host,
         "model": {
-            "build": shareable(model.build),
+            "build": shareable(model.reference),
             "base": str(plan.study.base.resolve()),
             "parameters": model.parameters,
         },

@@ -38,7 +38,36 @@ def captured(
     What the script prints is passed on to standard error, unless ``quiet``. Raises RequestError, which
     names the file and the key, when there is no network.
     """
-    steps = list(timesteps)
+    steps: list[float | None] = list(timesteps)
+    # a whole script imports modules that keep what they got the first time
+    at_once = [[step] for step in steps] if study.model.script else [steps]
+    networks = {}
+    for some in at_once:
+        if some:
+            networks.update(_asked(study, some, listener, quiet)[0])
+    return networks
+
+
+def completed(study: Study, listener: Listener) -> tuple[Study, dict[float, Network]]:
+    """The study with its times, and the network if the script had to run to tell them, by time step (ms).
+
+    Raises RequestError as `captured` does.
+    """
+    if study.complete:
+        return study, {}
+    timestep = study.simulation.timestep if study.simulation.says("timestep") else None
+    networks, duration = _asked(study, [timestep], listener, quiet=False)
+    step = next(iter(networks))
+    return study.completed(step, duration), networks
+
+
+def _asked(
+    study: Study, timesteps: list[float | None], listener: Listener, quiet: bool
+) -> tuple[dict[float, Network], float]:
+    """Networks by time step (ms), None being the script's own, and how long a whole script runs (ms)."""
+    key = study.model.key
+    simulation = study.simulation
+    until = simulation.warmup * simulation.says("warmup") + simulation.duration
     listener(Began(CAPTURING))
     try:
         with tempfile.TemporaryDirectory(prefix="portability-") as folder:
@@ -46,23 +75,28 @@ def captured(
                 __name__,
                 {
                     "model": study.model.build,
+                    "script": study.model.script,
+                    "arguments": study.model.arguments,
+                    "until": until if simulation.says("duration") else None,
                     "base": str(study.base.resolve()),
                     "parameters": study.model.parameters,
-                    "timesteps": steps,
+                    "timesteps": timesteps,
                     "directory": str(Path.cwd()),
                     "folder": folder,
                 },
                 lambda said: None,
-                study.simulation.timeout or SECONDS,
+                simulation.timeout or SECONDS,
                 _drop if quiet else _pass_on,
             )
-            if not isinstance(answer, dict) or answer.get("built") != len(steps):
+            built = answer.get("built") if isinstance(answer, dict) else None
+            if not isinstance(built, list) or len(built) != len(timesteps):
                 problem = answer.get("problem") if isinstance(answer, dict) else None
-                raise RequestError(f"{study.file}: {problem or 'model.build: nothing was built'}")
-            return {t: read_network(_file(folder, i)) for i, t in enumerate(steps)}
+                raise RequestError(f"{study.file}: {problem or f'{key}: nothing was built'}")
+            networks = {t: read_network(_file(folder, i)) for i, t in enumerate(built)}
+            return networks, answer.get("duration", 0.0)
     except RequestError as error:
         known = str(error).startswith(f"{study.file}: ")
-        raise RequestError(str(error) if known else f"{study.file}: model.build: {error}") from None
+        raise RequestError(str(error) if known else f"{study.file}: {key}: {error}") from None
     finally:
         listener(Ended(CAPTURING))
 
@@ -92,20 +126,39 @@ def main() -> None:
 
 
 def _work(specification: Mapping[str, Any], report: Report) -> None:
+    key = "model.script" if specification["script"] else "model.build"
     try:
         # a script that reads files finds them where the user is
         os.chdir(specification["directory"])
-        build = load_model(specification["model"], Path(specification["base"]))
-        for key, problem in check_arguments(build, specification["parameters"]):
-            report({"result": {"problem": f"{key}: {problem}"}})
-            return
-        for index, timestep in enumerate(specification["timesteps"]):
-            os.chdir(specification["directory"])
-            network = capture(build, specification["parameters"], timestep)
-            write_network(_file(specification["folder"], index), network)
+        report({"result": (_record if specification["script"] else _build)(specification)})
     except RequestError as error:
         if os.environ.get("PORTABILITY_TRACEBACK") == "1":
             raise
-        report({"result": {"problem": f"model.build: {error}"}})
-    else:
-        report({"result": {"built": len(specification["timesteps"])}})
+        report({"result": {"problem": f"{key}: {error}"}})
+
+
+def _build(specification: Mapping[str, Any]) -> dict[str, Any]:
+    """The answer for a build function."""
+    build = load_model(specification["model"], Path(specification["base"]))
+    for key, problem in check_arguments(build, specification["parameters"]):
+        return {"problem": f"{key}: {problem}"}
+    for index, timestep in enumerate(specification["timesteps"]):
+        os.chdir(specification["directory"])
+        network = capture(build, specification["parameters"], timestep)
+        write_network(_file(specification["folder"], index), network)
+    return {"built": specification["timesteps"]}
+
+
+def _record(specification: Mapping[str, Any]) -> dict[str, Any]:
+    """The answer for a whole script."""
+    from pynn_portability.model.whole_script import record_script  # noqa: PLC0415
+
+    os.environ["MPLBACKEND"] = "Agg"  # no windows
+    sys.dont_write_bytecode = True
+    path = (Path(specification["base"]) / specification["script"]).resolve()
+    (timestep,) = specification["timesteps"]
+    network, protocol = record_script(
+        path, specification["arguments"], timestep, specification["until"]
+    )
+    write_network(_file(specification["folder"], 0), network)
+    return {"built": [protocol.timestep], "duration": protocol.duration}

@@ -13,6 +13,7 @@ from pynn_portability.errors import RequestError
 from pynn_portability.files import own_folder
 from pynn_portability.model.network import Network
 from pynn_portability.model.serialized import read_network, write_network
+from pynn_portability.run.record import RunRecord
 from pynn_portability.run.store import Store
 from pynn_portability.run.study import Study, shareable
 
@@ -39,6 +40,32 @@ def find(folder: Path, fingerprint: str) -> Network:
     return network
 
 
+def completed(study: Study, store: Store) -> Study:
+    """The study with the times that its newest reference run had; as it is if it has all, or none ran."""
+    reference = (study.reference.backend, study.reference.format)
+    records = [
+        r
+        for r in _records(study, store)
+        if (r.request["backend"], r.request["format"]) == reference
+    ]
+    newest = max(records, key=lambda record: record.created, default=None)
+    if study.complete or newest is None:
+        return study
+    timestep = newest.request["timestep"]
+    return study.completed(timestep, newest.request["n_steps"] * timestep)
+
+
+def _records(study: Study, store: Store) -> list[RunRecord]:
+    """Runs of the study's model as it is."""
+    return [
+        record
+        for record in store.records()
+        if record.model.build == shareable(study.model.reference)
+        and record.model.parameters == study.model.parameters
+        and "fault" not in record.request
+    ]
+
+
 def of_model(study: Study, timesteps: Iterable[float], store: Store) -> dict[float, Network] | None:
     """The networks that a study's model built when its runs were made, by time step (ms).
 
@@ -46,14 +73,7 @@ def of_model(study: Study, timesteps: Iterable[float], store: Store) -> dict[flo
     """
     networks = {}
     for timestep in timesteps:
-        records = [
-            record
-            for record in store.records()
-            if record.model.build == shareable(study.model.build)
-            and record.model.parameters == study.model.parameters
-            and record.request["timestep"] == timestep
-            and "fault" not in record.request
-        ]
+        records = [r for r in _records(study, store) if r.request["timestep"] == timestep]
         newest = max(records, key=lambda record: record.created, default=None)
         try:
             if newest is None:

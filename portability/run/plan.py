@@ -14,15 +14,14 @@ from pynn_portability import backends
 from pynn_portability.errors import RequestError
 from pynn_portability.formats.number_format import WeightMoments, changed_means
 from pynn_portability.model.network import Network, PoissonDrive, Projection
-from pynn_portability.model.scripts import script_of
 from pynn_portability.realize.realization import Realization
 from pynn_portability.realize.validity import adjustments, violations
 from pynn_portability.run import networks as stored_networks
 from pynn_portability.run.environment import available_cores
 from pynn_portability.run.events import Listener, ignore
-from pynn_portability.run.guest import captured
+from pynn_portability.run.guest import captured, completed
 from pynn_portability.run.store import Store
-from pynn_portability.run.study import Run, Study
+from pynn_portability.run.study import TIMES, Run, Study
 
 BYTES_PER_CELL, BYTES_PER_SYNAPSE = 100, 2
 """Less than the most economical simulator takes."""
@@ -72,10 +71,8 @@ def plan(study: Study, listener: Listener = ignore, store: Store | None = None) 
     If the model script is not there any more, the network is the one that the runs of ``store`` were made
     of. Raises ``RequestError`` when the model cannot be built, or no simulator may run it.
     """
+    study, networks, notes = _networks(study, listener, store)
     combinations = study.combinations()
-    of_formats = {study.timestep(text) for _, _, text in combinations}
-    timesteps = sorted({study.simulation.timestep} | of_formats)
-    networks, notes = _networks(study, timesteps, listener, store)
     for timestep, network in networks.items():
         refuse_invalid(study, network, timestep)
         told = [
@@ -115,18 +112,32 @@ def plan(study: Study, listener: Listener = ignore, store: Store | None = None) 
 
 
 def _networks(
-    study: Study, timesteps: list[float], listener: Listener, store: Store | None
-) -> tuple[dict[float, Network], list[str]]:
-    """The networks by time step, and what has to be said about where they come from."""
-    script = script_of(study.model.build, study.base)
+    study: Study, listener: Listener, store: Store | None
+) -> tuple[Study, dict[float, Network], list[str]]:
+    """The study with its times, networks by time step, and what is to be said about where they come from."""
+    script = study.script
     if store and script and not script.is_file():
-        networks = stored_networks.of_model(study, timesteps, store)
-        if networks:
-            return networks, [
-                f"the model script {script.name} is not there; the network is the one that the runs "
-                "were made of"
-            ]
-    return captured(study, timesteps, listener), []
+        study = stored_networks.completed(study, store)
+        if study.complete:
+            networks = stored_networks.of_model(study, _timesteps(study), store)
+            if networks:
+                return (
+                    study,
+                    networks,
+                    [
+                        f"the model script {script.name} is not there; the network is the one that the runs "
+                        "were made of"
+                    ],
+                )
+    study, networks = completed(study, listener)
+    missing = [t for t in _timesteps(study) if t not in networks]
+    return study, networks | captured(study, missing, listener), []
+
+
+def _timesteps(study: Study) -> list[float]:
+    """Time steps (ms) for which a network is needed."""
+    of_formats = {study.timestep(text) for _, _, text in study.combinations()}
+    return sorted({study.simulation.timestep} | of_formats)
 
 
 def refuse_invalid(study: Study, network: Network, timestep: float) -> None:
@@ -134,18 +145,18 @@ def refuse_invalid(study: Study, network: Network, timestep: float) -> None:
     found = _too_large(network) or violations(network, study.simulation.seeds, timestep)
     if found:
         more = f" (and {len(found) - 1} more of this kind)" if found[1:] else ""
-        raise RequestError(f"{study.file}: model.build: {found[0]}{more}")
+        raise RequestError(f"{study.file}: {study.model.key}: {found[0]}{more}")
 
 
 def refuse_changing(plan: Plan, listener: Listener = ignore) -> None:
     """Raise ``RequestError`` when the model script builds another network the second time."""
     study = plan.study
-    if script_of(study.model.build, study.base) is None:
+    if study.script is None:
         return
     again = captured(study, plan.networks, listener, quiet=True)
     if any(again[t].fingerprint() != plan.networks[t].fingerprint() for t in again):
         raise RequestError(
-            f"{study.file}: model.build: {study.model.build} built another network than a moment ago, a "
+            f"{study.file}: {study.model.key}: {study.model.reference} built another network than a moment ago, a "
             "model must not depend on unseeded random numbers, the time or the machine"
         )
 
@@ -192,6 +203,17 @@ def problems(plan: Plan) -> list[str]:
     return list(dict.fromkeys(found))
 
 
+def unable(plan: Plan, backend: str, text: str) -> str | None:
+    """Why a backend cannot run the network in a number format here, None if it can."""
+    timestep = plan.study.timestep(text)
+    number = plan.study.number_format(text)
+    reason = backends.load(backend).available()
+    if reason:
+        return reason
+    refused = backends.refusals(backends.load(backend), plan.networks[timestep], number, timestep)
+    return refused[0] if refused else None
+
+
 def refuse_problems(plan: Plan) -> None:
     """Raise ``RequestError`` with the first of the `problems`."""
     found = problems(plan)
@@ -223,6 +245,7 @@ def describe(plan: Plan) -> dict[str, Any]:
     )
     return {
         "study": study.name,
+        "simulation": {name: getattr(study.simulation, name) for name in TIMES},
         "populations": [
             {
                 "label": p.label,

@@ -35,6 +35,9 @@ MAX_COMBINATIONS = 1000  # of a backend and formats
 MAX_RUNS = 100_000
 MAX_STEPS = 2**31 - 1  # steps are 32-bit integers inside some simulators
 
+TIMES = ("duration", "warmup", "timestep")
+"""Keys of ``[simulation]`` that a script answers when the file does not."""
+
 Role = Literal["reference", "candidate"]
 
 
@@ -62,14 +65,49 @@ class Header(Section):
 
 
 class Model(Section):
-    """``[model]``: ``build`` names the function, every other key is a parameter of it."""
+    """``[model]``: a function that builds a network, or a whole script.
+
+    ``build`` names the function, every other key is a parameter of it. ``script`` names a file, and
+    ``arguments`` are what it finds on its command line.
+    """
 
     model_config = ConfigDict(extra="allow", frozen=True, strict=True)
 
-    build: str = Field(min_length=1, description='a shipped model or "path/to/script.py:function"')
+    build: str = Field("", description='a shipped model or "path/to/script.py:function"')
+    script: str = Field("", description='"path/to/script.py", a whole PyNN script')
+    arguments: list[str] = Field(
+        default=[], description="a list of strings, the arguments of the script"
+    )
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> Model:
+        if bool(self.build) == bool(self.script):
+            raise ValueError(
+                "build: must be given, or script in its place"
+                if not self.build
+                else "script: must not be given beside build"
+            )
+        if self.script and self.model_extra:
+            key = next(iter(self.model_extra))
+            raise ValueError(f"{key}: a script has no parameters, but arguments, a list of strings")
+        if self.build and self.arguments:
+            raise ValueError("arguments: belong to a script, a build function has parameters")
+        return self
+
+    @property
+    def reference(self) -> str:
+        """What the file names as the model."""
+        return self.build or self.script
+
+    @property
+    def key(self) -> str:
+        """The key of it, for messages."""
+        return "model.build" if self.build else "model.script"
 
     @property
     def parameters(self) -> dict[str, Any]:
+        if self.script:
+            return {"arguments": list(self.arguments)} if self.arguments else {}
         return dict(self.model_extra or {})
 
 
@@ -77,7 +115,7 @@ class Simulation(Section):
     """``[simulation]``: times in ms."""
 
     duration: float = Field(
-        gt=0, allow_inf_nan=False, description="a positive number of milliseconds"
+        0.0, gt=0, allow_inf_nan=False, description="a positive number of milliseconds"
     )
     warmup: float = Field(
         1000.0, ge=0, allow_inf_nan=False, description="a number of milliseconds, zero or more"
@@ -116,6 +154,10 @@ class Simulation(Section):
     def _on_the_grid(self) -> Simulation:
         self.steps(self.timestep)
         return self
+
+    def says(self, key: str) -> bool:
+        """Whether the study says it, so that no default holds."""
+        return key in self.model_fields_set
 
     def steps(self, timestep: float) -> int:
         """Simulated steps of ``timestep`` ms: warm-up and analysed duration.
@@ -187,6 +229,41 @@ class Study(Section):
     def name(self) -> str:
         return self.study.name
 
+    @property
+    def script(self) -> Path | None:
+        """The file of the model; None for a shipped one."""
+        from pynn_portability.model.scripts import script_of  # noqa: PLC0415
+
+        if self.model.script:
+            return (self.base / self.model.script).resolve()
+        return script_of(self.model.build, self.base)
+
+    @property
+    def complete(self) -> bool:
+        """Whether all times are known; otherwise the script gives those that the file does not say."""
+        return not self.model.script or all(map(self.simulation.says, TIMES))
+
+    def completed(self, timestep: float, duration: float) -> Study:
+        """The study of a script that runs for ``duration`` in steps of ``timestep`` (ms).
+
+        What the file says holds, and without a warm-up in it there is none. Raises RequestError when nothing
+        is left to be analysed, and for formats with time steps that do not fit.
+        """
+        says = self.simulation.says
+        warmup = self.simulation.warmup if says("warmup") else 0.0
+        if not says("duration") and warmup >= duration:
+            raise RequestError(
+                f"{self.file}: simulation.warmup: {warmup:g} ms leave nothing of the {duration:g} ms that the "
+                "script runs"
+            )
+        given = self.simulation.model_dump(exclude_unset=True)
+        times = {"timestep": timestep, "warmup": warmup, "duration": duration - warmup} | given
+        section = {"simulation": times}
+        simulation = checked_table(section, _SimulationOnly, str(self.file)).simulation
+        study = self.model_copy(update={"simulation": simulation})
+        _check_formats(study)
+        return study
+
     def combinations(self) -> tuple[tuple[Role, str, str], ...]:
         """(role, backend, format), the reference first."""
         return (
@@ -226,6 +303,10 @@ class Study(Section):
         return self.number_format(format_name).timestep or self.simulation.timestep
 
 
+class _SimulationOnly(Section):
+    simulation: Simulation
+
+
 def shareable(build: str) -> str:
     """A reference to a build function without the folder of an absolute path, which tells of its user."""
     return Path(build).name if Path(build).is_absolute() else build
@@ -241,20 +322,26 @@ def load_study(path: Path) -> Study:
     return _checked(study, path, path.parent)
 
 
-def study_of(values: Mapping[str, Any], base: Path) -> Study:
+def study_of(values: Mapping[str, Any], base: Path, name: Path = Path("study")) -> Study:
     """A study from what a study file would hold; paths in it are relative to ``base``.
+
+    ``name`` stands for the file in messages.
 
     Raises ``RequestError`` as `load_study` does.
     """
-    name = Path("study")
     return _checked(checked_table(values, Study, str(name)), name, base)
 
 
 def _checked(study: Study, file: Path, base: Path) -> Study:
     study._file, study._base = file, base
+    if not study.model.script and not study.simulation.says("duration"):
+        raise RequestError(
+            f"{file}: simulation.duration: is missing, it must be a positive number of milliseconds"
+        )
     _check_number_of_runs(study)
     _check_backends(study)
-    _check_formats(study)
+    if study.complete:
+        _check_formats(study)
     _check_options(study)
     _check_model(study)
     return study
@@ -329,8 +416,13 @@ def _check_model(study: Study) -> None:
     from pynn_portability.model.scripts import load_model, shipped_models  # noqa: PLC0415
 
     reference = study.model.build
+    if reference.endswith(".py"):
+        raise RequestError(
+            f"{study.file}: model.build: {reference!r} names no function; a build function is named "
+            f'"{reference}:function", and a whole script by the key script'
+        )
     try:
-        if ":" not in reference:
+        if reference and ":" not in reference:
             load_model(reference, study.base)
     except RequestError as error:
         hint = similar(reference, shipped_models())

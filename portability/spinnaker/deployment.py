@@ -36,7 +36,7 @@ from pynn_portability.model.network import Network, PoissonDrive, Projection
 from pynn_portability.model.serialized import read_network, write_network
 from pynn_portability.realize.realization import Realization, Synapses
 from pynn_portability.run.events import Advanced, Began, Ended, Listener, ignore
-from pynn_portability.run.guest import captured
+from pynn_portability.run.guest import captured, completed
 from pynn_portability.run.plan import refuse_invalid
 from pynn_portability.run.process import Report, ask, peak_memory, serve
 from pynn_portability.run.study import Study, shareable
@@ -67,6 +67,7 @@ def of_study(
     Raises RequestError as `make` does, and when the model cannot be built or a time step is not
     allowed.
     """
+    study, _ = completed(study, listener)
     simulation = study.simulation
     timestep = simulation.timestep if timestep is None else timestep
     try:
@@ -77,7 +78,7 @@ def of_study(
         raise RequestError(f"a timestep of {timestep:g} ms is not allowed: {error}") from None
     network = captured(study, [timestep], listener)[timestep]
     refuse_invalid(study, network, timestep)
-    model = {"build": shareable(study.model.build), "parameters": study.model.parameters}
+    model = {"build": shareable(study.model.reference), "parameters": study.model.parameters}
     seed = simulation.seeds[0] if seed is None else seed
     options = study.options("spinnaker")
     assert isinstance(options, spinnaker.SpinnakerOptions)
