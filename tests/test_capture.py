@@ -200,13 +200,13 @@ def test_unsupported_calls_are_named_with_what_is_supported():
     def with_populations(use):
         return fails(lambda sim: use(sim, *two_populations(sim)))
 
-    assert "sim.DCSource" in fails(lambda sim: sim.DCSource(amplitude=1))
+    assert "current source DCSource" in fails(lambda sim: sim.DCSource(amplitude=1))
+    assert "sim.nonsense" in fails(lambda sim: sim.nonsense())
+    assert "STDPMechanism" in fails(lambda sim: sim.STDPMechanism())
     assert "the harness runs" in fails(lambda sim: sim.run(100))
     assert "IF_cond_exp" in fails(lambda sim: sim.Population(1, sim.Izhikevich()))
-    assert "PopulationView" in with_populations(lambda sim, a, b: a[:5])
-    assert "assembly" in with_populations(lambda sim, a, b: a + b)
     assert "gsyn_exc" in with_populations(lambda sim, a, b: b.record("isyn_exc"))
-    assert "Population.inject" in with_populations(lambda sim, a, b: a.inject(None))
+    assert "current source" in with_populations(lambda sim, a, b: a.inject(None))
     assert "isyn_exc" in with_populations(lambda sim, a, b: a.initialize(isyn_exc=0.1))
     message = with_populations(
         lambda sim, a, b: sim.Projection(a, b, sim.SmallWorldConnector(0.1, 0.1))
@@ -218,7 +218,7 @@ def test_unsupported_calls_are_named_with_what_is_supported():
     )
     assert "weight" in with_populations(
         lambda sim, a, b: sim.Projection(
-            a, b, sim.AllToAllConnector(), sim.StaticSynapse(weight="d")
+            a, b, sim.AllToAllConnector(), sim.StaticSynapse(weight="x")
         )
     )
 
@@ -237,7 +237,7 @@ def test_wrong_requests():
     assert "no such parameter" in with_populations(lambda sim, a, b: a.set(tau=1.0))
     assert "shape (3,)" in with_populations(lambda sim, a, b: a.set(tau_m=[1.0, 2.0, 3.0]))
     assert "size 1000" in fails(lambda sim: sim.Population(10**30, sim.IF_curr_exp()))
-    assert "size 4.0" in fails(lambda sim: sim.Population(4.0, sim.IF_curr_exp()))
+    assert "size 4.5" in fails(lambda sim: sim.Population(4.5, sim.IF_curr_exp()))
     assert "size True" in fails(lambda sim: sim.Population(True, sim.IF_curr_exp()))
     assert "label" in fails(lambda sim: sim.Population(1, sim.IF_curr_exp(), label=3))
     assert "a number" in with_populations(lambda sim, a, b: a.initialize(v=10**400))
@@ -458,7 +458,7 @@ def test_script_errors_name_file_and_line(tmp_path: Path):
     script.write_text("def build(sim)\n    return\n")
     with pytest.raises(RequestError, match="line 1: SyntaxError"):
         load_model("model.py:build", tmp_path)
-    script.write_text("def build(sim):\n    sim.TsodyksMarkramSynapse()\n")
+    script.write_text("def build(sim):\n    sim.nonsense()\n")
     assert "line 2" in fails(load_model("model.py:build", tmp_path))
 
 

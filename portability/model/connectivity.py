@@ -68,6 +68,12 @@ class Draws(Protocol):
     def partners(self, rows: Rows, first_row: int, last_row: int) -> Pairs:
         """Row and partner of all synapses of rows ``first_row`` to ``last_row`` (exclusive)."""
 
+    def pair_uniforms(self, start: int, stop: int) -> FloatArray:
+        """Uniform numbers in (0, 1) for pairs ``start`` to ``stop`` (exclusive)."""
+
+    def named(self, projection: str) -> Draws:
+        """The random numbers of another projection of the same realization."""
+
 
 @dataclass(frozen=True)
 class Rows:
@@ -107,6 +113,10 @@ class Wiring(ABC):
     def pairs(self, start: int, stop: int) -> Pairs:
         """Source and target of synapses ``start`` to ``stop`` (exclusive)."""
 
+    def places(self, start: int, stop: int) -> Pairs:
+        """Row and column of these synapses in matrices of weights and delays."""
+        return self.pairs(start, stop)
+
 
 class ConnectionRule(ABC):
     """Who is connected with whom."""
@@ -116,7 +126,7 @@ class ConnectionRule(ABC):
     allowed: ClassVar[str]
     """What its constructor takes, as the end of a sentence."""
     listed: ClassVar[bool] = False
-    """Whether every pair is given by the model, so that nothing is drawn."""
+    """Whether simulators get every pair, as none of their connectors means the same."""
 
     @classmethod
     @abstractmethod
@@ -419,7 +429,7 @@ def listed_columns(connector: Any, where: str) -> dict[str, FloatArray]:
 
     Raises RequestError for other columns of a list.
     """
-    if not RULES[type(connector).__name__].listed:
+    if type(connector).__name__ not in RULES or not RULES[type(connector).__name__].listed:
         return {}
     table = _table(connector)
     names = tuple(getattr(connector, "column_names", ())) if len(table) else ()

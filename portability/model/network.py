@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -101,11 +101,24 @@ class PoissonDrive:
 
 
 @dataclass(frozen=True)
+class Recording:
+    """A part of a population that is compared under a ``label`` of its own.
+
+    ``cells`` are indices in the ``population``, int64, ascending, shape ``(n,)``.
+    """
+
+    label: str
+    population: str
+    cells: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
 class Network:
     """Populations, projections and drives, in the order of the script.
 
     Each of the three has labels of its own, which are unique among them; a projection may be called like
-    a population. Looking up a label that does not exist raises KeyError. ``notes`` say what of the script was
+    a population. Looking up a label that does not exist raises KeyError. A recorded population of which there
+    are ``recordings`` is compared in these parts instead of as a whole. ``notes`` say what of the script was
     left out or decided for it, a sentence each; they are no part of what the network is.
     """
 
@@ -113,6 +126,7 @@ class Network:
     projections: tuple[Projection, ...]
     drives: tuple[PoissonDrive, ...] = ()
     notes: tuple[str, ...] = field(default=(), compare=False)
+    recordings: tuple[Recording, ...] = ()
 
     def population(self, label: str) -> Population:
         """The population called ``label``."""
@@ -145,7 +159,40 @@ class Network:
 
     @property
     def recorded(self) -> tuple[Population, ...]:
+        """Populations whose spikes are needed."""
         return tuple(p for p in self.populations if p.recorded)
+
+    @property
+    def compared(self) -> tuple[Compared, ...]:
+        """Populations and parts of them whose spikes are compared."""
+        whole = [
+            Compared(p.label, p.size, p.cell_type, p.label, None)
+            for p in self.recorded
+            if p.label not in {r.population for r in self.recordings}
+        ]
+        parts = [
+            Compared(
+                r.label,
+                len(r.cells),
+                self.population(r.population).cell_type,
+                r.population,
+                r.cells,
+            )
+            for r in self.recordings
+        ]
+        return (*whole, *parts)
+
+    def overview(self) -> Iterator[dict[str, Any]]:
+        """Populations, and parts of them that are compared, each with whether it is, as plain values."""
+        compared = {c.label for c in self.compared}
+        entries = [*self.populations, *(c for c in self.compared if c.cells is not None)]
+        for entry in entries:
+            yield {
+                "label": entry.label,
+                "size": entry.size,
+                "cell_type": entry.cell_type,
+                "recorded": entry.label in compared,
+            }
 
     def fingerprint(self) -> str:
         """SHA-256 over every number and name in the network: equal networks, equal fingerprints."""
@@ -154,6 +201,16 @@ class Network:
             digest.update(len(token).to_bytes(8, "little"))
             digest.update(token)
         return digest.hexdigest()
+
+
+class Compared(NamedTuple):
+    """What is compared: all cells of ``population``, or those with the indices ``cells``."""
+
+    label: str
+    size: int
+    cell_type: str
+    population: str
+    cells: NDArray[np.int64] | None
 
 
 def recognise_drives(network: Network) -> Network:
@@ -175,6 +232,7 @@ def recognise_drives(network: Network) -> Network:
         tuple(p for p in network.projections if p.label not in projections),
         tuple(drives),
         network.notes,
+        network.recordings,
     )
 
 
@@ -208,10 +266,14 @@ def _tokens(value: Any) -> Iterator[bytes]:
     if is_dataclass(value) and not isinstance(value, type):
         yield type(value).__name__.encode()
         for f in fields(value):
-            if not f.compare:
+            if not f.compare or (isinstance(value, Network) and f.name == "recordings"):
                 continue
             yield f.name.encode()
             yield from _tokens(getattr(value, f.name))
+        if isinstance(value, Network):
+            # only where there are any, as most networks have none and keep what they are known by
+            for recording in value.recordings:
+                yield from _tokens(recording)
     elif isinstance(value, Mapping):
         yield b"mapping %d" % len(value)
         for key in sorted(value):

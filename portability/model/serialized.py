@@ -20,13 +20,28 @@ from pynn_portability.model.network import (
     PoissonDrive,
     Population,
     Projection,
+    Recording,
 )
+from pynn_portability.model.parts import Part
+from pynn_portability.model.spatial import PairProbability
 
 _DESCRIPTION = "network"
 _KIND = "is"
 _CLASSES: Mapping[str, type] = {
     kind.__name__: kind
-    for kind in (Network, Population, Projection, PoissonDrive, Distribution, *RULES.values())
+    for kind in (
+        *(
+            Network,
+            Population,
+            Projection,
+            PoissonDrive,
+            Recording,
+            Distribution,
+            Part,
+            PairProbability,
+        ),
+        *RULES.values(),
+    )
 }
 
 

@@ -65,9 +65,7 @@ def record_script(
     if not path.is_file():
         raise RequestError(f"model script {path} does not exist")
     recorder = ScriptRecorder(path, timestep, until)
-    sys.argv = [str(path), *arguments]
-    sys.path.insert(0, str(path.parent))
-    with _in_place_of_simulators(recorder), _watched(recorder):
+    with _started(path, arguments), _in_place_of_simulators(recorder), _watched(recorder):
         try:
             runpy.run_path(str(path), run_name="__main__")
         except (_Finished, KeyboardInterrupt) as error:
@@ -213,11 +211,12 @@ class ScriptRecorder(Recorder):
             if time_point == self.elapsed:
                 return self.elapsed
             raise RequestError(f"the script runs until {time_point} ms from {self.elapsed:g} ms on")
-        events = [[0.0, callback] for callback in callbacks or ()]
-        while events and self.elapsed < time_point:
-            event = min(events, key=lambda e: e[0])
-            event[0] = max(float(event[1](self.elapsed)), event[0] + self._timestep)
-            self.elapsed = min(*(e[0] for e in events), time_point)
+        called = list(callbacks or ())
+        due = [0.0] * len(called)
+        while called and self.elapsed < time_point:
+            first = due.index(min(due))
+            due[first] = max(float(called[first](self.elapsed)), due[first] + self._timestep)
+            self.elapsed = min(*due, time_point)
         self.elapsed = float(time_point)
         if self._until is not None and self.elapsed >= self._until - 1e-9:
             raise _Finished
@@ -253,7 +252,7 @@ class ScriptRecorder(Recorder):
 
     # --- what may change, and what is asked ---
 
-    def _changing(self, what: str) -> None:
+    def changing(self, what: str) -> None:
         if self.elapsed:
             raise self._refused(
                 UnsupportedError(
@@ -262,7 +261,7 @@ class ScriptRecorder(Recorder):
                 )
             )
 
-    def _unknown(self, sentence: str) -> Any:
+    def unknown(self, sentence: str) -> Any:
         if self.elapsed:
             return Unknown(self)
         raise self._refused(UnsupportedError(sentence))
@@ -312,6 +311,8 @@ class _Refused:
         self._recorder, self._refusal = recorder, refusal
 
     def _use(self, *_: object, **__: object) -> Any:
+        if self._recorder.elapsed:
+            return Unknown(self._recorder)
         raise self._recorder._refused(self._refusal)
 
     __call__ = __mro_entries__ = _use
@@ -319,7 +320,7 @@ class _Refused:
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
             raise AttributeError(name)
-        self._use()
+        return self._use()
 
 
 class Unknown:
@@ -437,6 +438,18 @@ def _in_place_of_simulators(recorder: ScriptRecorder) -> Iterator[None]:
             vars(pyNN).pop(name, None)
         sys.modules.update(before)
         vars(pyNN).update(attributes)
+
+
+@contextmanager
+def _started(path: Path, arguments: Sequence[str]) -> Iterator[None]:
+    """With what a script finds when Python starts it."""
+    before = sys.argv, list(sys.path)
+    sys.argv = [str(path), *arguments]
+    sys.path.insert(0, str(path.parent))
+    try:
+        yield
+    finally:
+        sys.argv, sys.path[:] = before
 
 
 @contextmanager

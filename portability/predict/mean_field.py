@@ -31,6 +31,7 @@ from pynn_portability.errors import RequestError
 from pynn_portability.formats.number_format import HeldRealization, NumberFormat
 from pynn_portability.model.connectivity import Indegrees
 from pynn_portability.model.network import Distribution
+from pynn_portability.model.parts import Part
 from pynn_portability.realize.distributions import quantile
 from pynn_portability.realize.realization import Realization
 
@@ -425,6 +426,10 @@ class MeanField:
         self.labels = [p.label for p in network.populations if not p.is_source]
         if not self.labels:
             raise RequestError("there are no neurons, but only sources, in the network")
+        if network.recordings or any(isinstance(p.connector, Part) for p in network.projections):
+            raise RequestError(
+                "the theory covers whole populations, not parts of them that are connected or recorded"
+            )
         self._realization = realization
         self.source_rates = {
             p.label: _source_rates(realization, p.label, seconds)

@@ -50,6 +50,14 @@ class ProjectionDraws:
         fill(self._key, rows.offsets, first_row, rows.n_partners, rows.distinct, row, partner)
         return row, partner
 
+    def pair_uniforms(self, start: int, stop: int) -> FloatArray:
+        """Uniform numbers in (0, 1) for pairs ``start`` to ``stop`` (exclusive)."""
+        return Stream.named(self.seed, "pair", self.projection).uniforms(start, stop)[0]
+
+    def named(self, projection: str) -> ProjectionDraws:
+        """The random numbers of another projection of the same realization."""
+        return ProjectionDraws(self.seed, projection)
+
     @property
     def _key(self) -> NDArray[np.uint32]:
         return Stream.named(self.seed, "connection", self.projection).key

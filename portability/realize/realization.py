@@ -229,7 +229,10 @@ class Realization:
             if isinstance(value, Distribution):
                 return quantile(value, u)
             if isinstance(value, np.ndarray):
-                return value[start:stop] if value.ndim == 1 else value[source, target]
+                if value.ndim == 1:
+                    return value[start:stop]
+                row, column = self._wirings[projection].places(start, stop)
+                return value[row, column]
             return np.full(stop - start, value)
 
         weight = values(description.weight, first) if weights else np.empty(0)

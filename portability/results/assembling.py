@@ -82,10 +82,7 @@ def assemble(
     content = {
         "schema": SCHEMA,
         "study": _study_entry(study),
-        "populations": [
-            {"label": p.label, "size": p.size, "cell_type": p.cell_type, "recorded": p.recorded}
-            for p in plan.network.populations
-        ],
+        "populations": list(plan.network.overview()),
         "reference": judged.reference_entry(reference),
         "candidates": [
             judged.candidate_entry(candidate, predicted)
@@ -132,7 +129,7 @@ def deployment_sheet(folder: Path, study: Study) -> dict[str, Any] | None:
 def _recordings(plan: Plan, outcomes: Sequence[Outcome], store: Store) -> dict[int, Recording]:
     """Successful runs by seed; RequestError if one is not as long or as large as the study says."""
     recordings, study = {}, plan.study
-    sizes = {population.label: population.size for population in plan.network.recorded}
+    sizes = {population.label: population.size for population in plan.network.compared}
     for outcome in outcomes:
         if outcome.record is None:
             continue
@@ -270,7 +267,7 @@ class _Judged:
 
     def warnings(self) -> list[str]:
         """What a reader should know of the data, a sentence each."""
-        sizes = {p.label: p.size for p in self._plan.network.recorded}
+        sizes = {p.label: p.size for p in self._plan.network.compared}
         return [
             *adequacy.population_warnings(sizes, self._reference.whole),
             *adequacy.warnings(self._null, self._duration),
@@ -284,7 +281,7 @@ class _Judged:
             plan.study.number_format(combination[1]),
             plan.study.timestep(combination[1]),
         )
-        populations = [p.label for p in plan.network.recorded]
+        populations = [p.label for p in plan.network.compared]
         ensemble = self._evidence[combination].whole
         weights = weight_moments(plan, combination[1])
         return {

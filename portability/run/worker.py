@@ -11,20 +11,24 @@ from __future__ import annotations
 import datetime
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import psutil
 
 from pynn_portability import backends
 from pynn_portability.errors import RequestError
 from pynn_portability.formats.names import number_format
+from pynn_portability.model.network import Network
 from pynn_portability.realize.realization import Realization
 from pynn_portability.run import networks
 from pynn_portability.run.environment import host
 from pynn_portability.run.process import Report, peak_memory, serve
 from pynn_portability.run.record import Cost, Environment, ModelReference, RunRecord
 from pynn_portability.run.store import Store
+from pynn_portability.spikes.data import PopulationSpikes, SpikeData
 
 
 def main() -> None:
@@ -88,4 +92,18 @@ def simulate(specification: Mapping[str, Any], report: Report) -> None:
         },
     )
     report({"phase": "storing", "fraction": 1.0})
-    Store(Path(specification["store"])).add(record, spikes)
+    Store(Path(specification["store"])).add(record, compared_spikes(network, spikes))
+
+
+def compared_spikes(network: Network, spikes: SpikeData) -> SpikeData:
+    """Spikes of what is compared, from those of whole populations."""
+    populations = {}
+    for label, size, _, population, cells in network.compared:
+        found = spikes.populations[population]
+        if cells is not None:
+            place = np.full(found.size, -1, np.int32)
+            place[cells] = np.arange(size, dtype=np.int32)
+            own = place[found.neurons] >= 0
+            found = PopulationSpikes(size, found.steps[own], place[found.neurons[own]])
+        populations[label] = found
+    return replace(spikes, populations=populations)

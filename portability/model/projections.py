@@ -1,0 +1,194 @@
+"""Projections as a script handles them: descriptions that it may still change."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pynn_portability.errors import RequestError, UnsupportedError
+from pynn_portability.model.cells import Receptor
+from pynn_portability.model.connectivity import (
+    AllToAll,
+    ConnectionRule,
+    Ends,
+    FixedProbability,
+    FromList,
+    OneToOne,
+)
+from pynn_portability.model.groups import Group, Indices, Member, RecordedPopulation
+from pynn_portability.model.network import Projection, Value
+from pynn_portability.model.parts import Part
+from pynn_portability.model.values import given_value
+
+if TYPE_CHECKING:
+    from pynn_portability.model.recorder import Recorder
+
+
+@dataclass(eq=False)
+class RecordedProjection:
+    """What a script gets for ``sim.Projection``: a description that it may still change."""
+
+    recorder: Recorder
+    label: str
+    pre: Group
+    post: Group
+    receptor: Receptor
+    rule: ConnectionRule
+    shape: tuple[int, ...]
+    values: dict[str, Value]
+
+    def set(self, **attributes: Any) -> None:
+        """Change weights or delays of all synapses."""
+        self.recorder.changing(f"set of projection {self.label!r}")
+        for name, value in attributes.items():
+            if name not in self.values:
+                raise RequestError(
+                    f"set({name}=...) of projection {self.label!r}: a static synapse has weight and delay"
+                )
+            self.values[name] = given_value(value, self.shape, f"{self.label!r}: {name}")
+
+    def size(self, gather: bool = False) -> int:
+        """Number of synapses, where it is the same whatever is drawn."""
+        ends = Ends(self.pre.size, self.post.size, np.array_equal(self.pre.ids, self.post.ids))
+        if isinstance(self.rule, FixedProbability) and 0 < self.rule.probability < 1:
+            raise UnsupportedError(
+                f"the size of projection {self.label!r} is drawn for each seed of a study, so that there "
+                "is no number while the network is described"
+            )
+        return round(self.rule.expected_count(ends))
+
+    __len__ = size
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return self.recorder.unknown(
+            f"Projection.{name} of {self.label!r} is not supported, as synapses are drawn later, for each "
+            "seed of a study; supported are pre, post, label, size and set"
+        )
+
+    def described(self) -> list[Projection]:
+        """As a network has it: a projection for every pair of populations that it connects."""
+        pairs = [(a, b) for a in self.pre.members for b in self.post.members]
+        whole = all(
+            len(m.cells) == m.population.size for m in (*self.pre.members, *self.post.members)
+        )
+        if len(pairs) == 1 and whole and _ordered(self.pre) and _ordered(self.post):
+            source, target = pairs[0]
+            return [self._between(source.population, target.population, self.label, self.rule)]
+        made: list[Projection] = []
+        for source, target in pairs:
+            label = self.label
+            if len(pairs) > 1:
+                label = f"{label} ({source.population.label}->{target.population.label})"
+            label = _unused(label, [p.label for p in made])
+            made.append(self._part(source, target, label))
+        return made
+
+    def _part(self, source: Member, target: Member, label: str) -> Projection:
+        """The part from the cells of one population to those of another."""
+        sources, targets = _places(self.pre, source), _places(self.post, target)
+        if isinstance(self.rule, FromList | OneToOne):
+            return self._listed_part(source, target, sources, targets, label)
+        same = np.array_equal(self.pre.ids, self.post.ids)
+        forbidden = not getattr(self.rule, "self_connections", True)
+        shared = bool(np.intersect1d(self.pre.ids, self.post.ids).size)
+        rule: ConnectionRule = Part(
+            self.rule, sources, targets, same, forbidden and shared and not same, self.label
+        )
+        values = dict(self.values)
+        if isinstance(self.rule, PAIRWISE) and (sources < 0).any() | (targets < 0).any():
+            # pairs are independent, so that those of two populations are what the rule says of them alone
+            own = np.ix_(np.flatnonzero(sources >= 0), np.flatnonzero(targets >= 0))
+            values = {
+                name: value[own] if isinstance(value, np.ndarray) else value
+                for name, value in values.items()
+            }
+            one = source.population is target.population
+            itself = one and np.array_equal(source.cells, target.cells)
+            overlap = one and bool(np.intersect1d(source.cells, target.cells).size)
+            rule = Part(
+                self.rule,
+                source.cells,
+                target.cells,
+                itself,
+                forbidden and overlap and not itself,
+                label,
+            )
+            if _is_whole(source) and _is_whole(target):
+                rule = self.rule
+        return self._between(source.population, target.population, label, rule, values)
+
+    def _listed_part(
+        self, source: Member, target: Member, sources: Indices, targets: Indices, label: str
+    ) -> Projection:
+        """The part of a list of pairs, which stays one."""
+        if isinstance(self.rule, FromList):
+            pre, post = self.rule.source, self.rule.target
+        else:
+            pre = post = np.arange(min(self.pre.size, self.post.size))
+        own = (sources[pre] >= 0) & (targets[post] >= 0)
+        values = {}
+        for name, value in self.values.items():
+            values[name] = value
+            if isinstance(value, np.ndarray):
+                values[name] = value[own] if value.ndim == 1 else value[pre[own], post[own]]
+        rule = FromList(sources[pre[own]], targets[post[own]])
+        return self._between(source.population, target.population, label, rule, values)
+
+    def _between(
+        self,
+        source: RecordedPopulation,
+        target: RecordedPopulation,
+        label: str,
+        rule: ConnectionRule,
+        values: Mapping[str, Value] | None = None,
+    ) -> Projection:
+        values = self.values if values is None else values
+        weight, delay = values["weight"], values["delay"]
+        return Projection(label, source.label, target.label, self.receptor, rule, weight, delay)
+
+
+PAIRWISE = (AllToAll, FixedProbability)
+"""Rules that treat every pair of cells independently."""
+
+
+def refuse_overlap(rule: ConnectionRule, pre: Group, post: Group, where: str) -> None:
+    """Raise UnsupportedError for groups that share cells where this cannot be drawn without self-connections."""
+    forbidden = not getattr(rule, "self_connections", True)
+    if not forbidden or isinstance(rule, PAIRWISE) or np.array_equal(pre.ids, post.ids):
+        return
+    if np.intersect1d(pre.ids, post.ids).size:
+        raise UnsupportedError(
+            f"{where} is between groups that share some of their cells, without self-connections; this is "
+            "supported of AllToAllConnector and FixedProbabilityConnector only"
+        )
+
+
+def _places(group: Group, member: Member) -> Indices:
+    """For every cell of a group its index in the member's population, -1 if it is not the member's."""
+    places, start = np.full(group.size, -1, np.int64), 0
+    for other in group.members:
+        stop = start + len(other.cells)
+        if other is member or (
+            other.population is member.population and np.array_equal(other.cells, member.cells)
+        ):
+            places[start:stop] = member.cells
+        start = stop
+    return places
+
+
+def _is_whole(member: Member) -> bool:
+    return np.array_equal(member.cells, member.population.indices)
+
+
+def _ordered(group: Group) -> bool:
+    return all(_is_whole(member) for member in group.members)
+
+
+def _unused(label: str, taken: list[str]) -> str:
+    candidates = [label, *(f"{label} #{n}" for n in range(2, len(taken) + 2))]
+    return next(c for c in candidates if c not in taken)

@@ -1,0 +1,184 @@
+"""Connections, weights and delays that depend on where cells are, or on their indices.
+
+Positions are numbers when a script connects cells, so that its functions and expressions are evaluated for every
+pair at once: a network has probabilities, weights and delays of pairs, and nothing that could be executed.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyNN.core
+from numpy.typing import NDArray
+
+from pynn_portability.errors import RequestError, UnsupportedError
+from pynn_portability.model.connectivity import (
+    ConnectionRule,
+    Draws,
+    Ends,
+    FromList,
+    Indegrees,
+    Pairs,
+    Wiring,
+)
+
+if TYPE_CHECKING:
+    from pynn_portability.model.groups import Group
+
+FloatArray = NDArray[np.float64]
+
+MOST_PAIRS = 2**25
+"""Pairs of cells in one projection for which a function is evaluated; a number of eight bytes for each is kept."""
+
+CONNECTORS: Mapping[str, str] = MappingProxyType(
+    {
+        "DistanceDependentProbabilityConnector": "an expression or a function of the distance d, never negative",
+        "IndexBasedProbabilityConnector": "an IndexBasedExpression of the two indices",
+        "DisplacementDependentProbabilityConnector": "a function of the displacements, shape (3, n)",
+        "ArrayConnector": "an array of True and False, a row for each source",
+    }
+)
+"""Connectors of PyNN that are evaluated for every pair, and what their constructors take."""
+
+
+@dataclass(frozen=True)
+class PairProbability(ConnectionRule):
+    """Every pair independently with a probability of its own, ``probability[source, target]``."""
+
+    probability: FloatArray
+    connector = "a probability for each pair"
+    allowed = "nothing, as PyNN has no such connector"
+    listed = True
+
+    @classmethod
+    def from_pynn(cls, connector: Any, ends: Ends, where: str) -> PairProbability:
+        raise NotImplementedError("PyNN has no such connector")
+
+    def to_pynn(self, sim: Any) -> Any:
+        raise ValueError("probabilities of pairs are not drawn by a connector")
+
+    def wiring(self, ends: Ends, draws: Draws) -> Wiring:
+        return _Drawn(self.probability, draws)
+
+    def indegrees(self, ends: Ends) -> Indegrees:
+        """Sums of independent choices, whose mean differs from target to target."""
+        p = self.probability
+        means = p.sum(axis=0)
+        variance = float((p * (1 - p)).sum(axis=0).mean() + means.var())
+        return Indegrees(float(means.mean()), variance, ends.n_sources, True)
+
+
+@dataclass(frozen=True)
+class _Drawn(Wiring):
+    probability: FloatArray
+    draws: Draws
+
+    @cached_property
+    def _chosen(self) -> Pairs:
+        """Sources and targets of the pairs that are connected, row after row."""
+        flat, chunk = self.probability.reshape(-1), 2**20
+        chosen = [
+            start
+            + np.flatnonzero(
+                self.draws.pair_uniforms(start, min(start + chunk, len(flat)))
+                < flat[start : start + chunk]
+            )
+            for start in range(0, len(flat), chunk)
+        ]
+        row, column = np.divmod(np.concatenate(chosen), self.probability.shape[1])
+        return row.astype(np.int32), column.astype(np.int32)
+
+    @property
+    def count(self) -> int:
+        return len(self._chosen[0])
+
+    def pairs(self, start: int, stop: int) -> Pairs:
+        row, column = self._chosen
+        return row[start:stop], column[start:stop]
+
+
+class Spatial:
+    """Two groups of cells in a space, between which something is evaluated for every pair."""
+
+    def __init__(self, pre: Group, post: Group, space: Any, where: str) -> None:
+        self.pre, self.post = pre, post
+        self._space, self._where = space, where
+
+    def rule(self, connector: Any) -> ConnectionRule | None:
+        """The rule of a connector of `CONNECTORS`; None for another one."""
+        name = type(connector).__name__
+        if name not in CONNECTORS:
+            return None
+        if name == "ArrayConnector":
+            chosen = np.asarray(connector.array)
+            shape = (self.pre.size, self.post.size)
+            if chosen.shape != shape or chosen.dtype.kind not in "bi":
+                raise RequestError(
+                    f"ArrayConnector of {self._where} has an array of shape {chosen.shape}; allowed is "
+                    f"True and False in shape {shape}"
+                )
+            source, target = np.nonzero(chosen)
+            return FromList(source.astype(np.int64), target.astype(np.int64))
+        function = (
+            connector.distance_function
+            if name == "DistanceDependentProbabilityConnector"
+            else connector.index_expression
+        )
+        # PyNN connects where a uniform number from 0 to 1 is below the value
+        probability = np.clip(self._matrix(function, name), 0.0, 1.0)
+        allowed = connector.allow_self_connections
+        if allowed == "NoMutual":
+            raise UnsupportedError(
+                f'{name}(allow_self_connections="NoMutual") of {self._where} is not supported; supported '
+                "are True and False"
+            )
+        if not allowed:
+            probability[self.pre.ids[:, np.newaxis] == self.post.ids] = 0.0
+        return PairProbability(probability)
+
+    def evaluated(self, value: Any) -> Any:
+        """A lazy array of a weight or delay, with numbers in place of a function of distance or indices."""
+        base = getattr(value, "base_value", None)
+        if not callable(base) or hasattr(base, "next"):
+            return value
+        given = copy.copy(value)
+        given.shape = (self.pre.size, self.post.size)
+        given.base_value = self._matrix(base, "a function")
+        return np.asarray(given.evaluate(), np.float64)
+
+    def _matrix(self, function: Any, what: str) -> FloatArray:
+        """The values of a function for every pair, shape ``(sources, targets)``."""
+        n, m = self.pre.size, self.post.size
+        if n * m > MOST_PAIRS:
+            raise UnsupportedError(
+                f"{what} of {self._where} would be evaluated for {n * m:,} pairs of cells, at most "
+                f"{MOST_PAIRS:,} are supported; connect smaller populations"
+            )
+        try:
+            if isinstance(function, pyNN.core.IndexBasedExpression):
+                expression = copy.copy(function)
+                expression.projection = self
+                values = expression(np.repeat(np.arange(n), m), np.tile(np.arange(m), n))
+            else:
+                # evaluated in two dimensions, as PyNN does
+                distances = self._space.distances(self.pre.positions.T, self.post.positions.T)
+                values = function(distances.reshape(n, m))
+            return np.array(
+                np.broadcast_to(
+                    np.reshape(values, (n, m)) if np.size(values) > 1 else values, (n, m)
+                ),
+                np.float64,
+            )
+        except RequestError:
+            raise
+        except Exception as error:
+            raise RequestError(
+                f"{what} of {self._where} cannot be evaluated for all pairs of cells at once: "
+                f"{type(error).__name__}: {error}"
+            ) from error

@@ -1,0 +1,317 @@
+"""Views, assemblies, single cells and positions, against what PyNN does with them."""
+
+import numpy as np
+import pytest
+from command_line import portability
+from pyNN.random import NumpyRNG
+from pyNN.space import Grid2D, RandomStructure, Space, Sphere
+from test_capture import captured, fails
+
+from pynn_portability.model.parts import Part
+from pynn_portability.model.serialized import read_network, write_network
+from pynn_portability.realize.realization import Realization, Synapses
+
+
+def synapses(network, label, seed=1):
+    return Synapses.concatenate(list(Realization(network, seed, 0.1).synapses(label)))
+
+
+def cells(sim, size, label):
+    population = sim.Population(size, sim.IF_curr_exp(), label=label)
+    population.record("spikes")
+    return population
+
+
+def test_views_connect_their_own_cells_only():
+    def build(sim):
+        a, b = cells(sim, 100, "a"), cells(sim, 50, "b")
+        synapse = sim.StaticSynapse(weight=0.1, delay=1.0)
+        sim.Projection(a[:20], b[10:40:2], sim.FixedNumberPreConnector(4), synapse, label="few")
+        sim.Projection(a[[3, 99]], b, sim.AllToAllConnector(), synapse, label="all")
+        sim.Projection(a[20:30], b[:10], sim.OneToOneConnector(), synapse, label="one")
+
+    network = captured(build)
+    few = synapses(network, "few")
+    assert set(few.source) <= set(range(20))
+    assert np.bincount(few.target, minlength=50).tolist() == [
+        4 if 10 <= i < 40 and i % 2 == 0 else 0 for i in range(50)
+    ]
+    every = synapses(network, "all")
+    assert set(zip(every.source, every.target, strict=True)) == {
+        (i, j) for i in (3, 99) for j in range(50)
+    }
+    one = synapses(network, "one")
+    assert (one.source - 20 == one.target).all()
+    assert len(one) == 10
+
+
+def test_the_in_degree_law_of_a_part_is_that_of_its_draws():
+    def build(sim):
+        a, b, c = cells(sim, 30, "a"), cells(sim, 20, "b"), cells(sim, 40, "c")
+        synapse = sim.StaticSynapse(weight=0.1, delay=1.0)
+        sim.Projection(a + b, c[:30], sim.FixedNumberPreConnector(10), synapse, label="p")
+        sim.Projection(a + b, c, sim.FixedTotalNumberConnector(300), synapse, label="q")
+
+    network = captured(build)
+    for projection in network.projections:
+        assert isinstance(projection.connector, Part)
+        law = projection.connector.indegrees(network.ends(projection))
+        degrees = np.concatenate(
+            [
+                np.bincount(synapses(network, projection.label, seed).target, minlength=40)
+                for seed in range(1, 201)
+            ]
+        )
+        # 8,000 in-degrees: six standard errors are wrong once in a billion times
+        assert abs(degrees.mean() - law.mean) < 6 * degrees.std() / np.sqrt(len(degrees))
+        assert degrees.var() == pytest.approx(law.variance, rel=0.1)
+
+
+def test_parts_of_an_assembly_fit_together():
+    """A fixed number of sources is that of the assembly, whichever members they are from."""
+
+    def build(sim):
+        a, b, c = cells(sim, 30, "a"), cells(sim, 20, "b"), cells(sim, 40, "c")
+        weights = np.arange(50 * 40).reshape(50, 40) * 1e-3
+        synapse = sim.StaticSynapse(weight=weights, delay=1.0)
+        sim.Projection(a + b, c, sim.FixedNumberPreConnector(10), synapse, label="p")
+        sim.Projection(a + b, c, sim.FixedProbabilityConnector(0.5), synapse, label="q")
+        pairs = [(0, 0, 0.1, 1.0), (35, 1, 0.2, 2.0), (29, 2, 0.3, 3.0)]
+        sim.Projection(a + b, c, sim.FromListConnector(pairs), synapse, label="r")
+
+    network = captured(build)
+    first, second = synapses(network, "p (a->c)"), synapses(network, "p (b->c)")
+    degrees = np.bincount(first.target, minlength=40) + np.bincount(second.target, minlength=40)
+    assert (degrees == 10).all()
+    assert len(first) > 0 < len(second)
+    for label in ("p", "q"):
+        for member, offset in (("a", 0), ("b", 30)):
+            s = synapses(network, f"{label} ({member}->c)")
+            assert s.weight == pytest.approx(((s.source + offset) * 40 + s.target) * 1e-3)
+    listed = synapses(network, "r (b->c)")
+    assert (listed.source[0], listed.target[0], listed.weight[0]) == (5, 1, 0.2)
+    assert len(synapses(network, "r (a->c)")) == 2
+
+
+def test_no_cell_is_connected_to_itself_where_views_overlap():
+    def build(sim):
+        a = cells(sim, 60, "a")
+        connector = sim.FixedProbabilityConnector(0.5, allow_self_connections=False)
+        sim.Projection(a[:40], a[20:], connector, sim.StaticSynapse(weight=0.1), label="p")
+        all_of_them = sim.FixedNumberPreConnector(39, allow_self_connections=False)
+        sim.Projection(a[:40], a[:40], all_of_them, sim.StaticSynapse(weight=0.1), label="q")
+
+    network = captured(build)
+    for label in ("p", "q"):
+        s = synapses(network, label)
+        assert len(s) > 0
+        assert (s.source != s.target).all()
+
+    def refused(sim):
+        a = cells(sim, 60, "a")
+        connector = sim.FixedNumberPreConnector(3, allow_self_connections=False)
+        sim.Projection(a[:40], a[20:], connector, sim.StaticSynapse(weight=0.1))
+
+    assert "share some of their cells" in fails(refused)
+
+
+def test_parameters_of_views_and_cells_are_those_of_the_population():
+    def build(sim):
+        a = cells(sim, 10, "a")
+        a[5:].set(tau_m=10.0)
+        a[[0, 9]].set(i_offset=[0.1, 0.2])
+        a[3].i_offset = 0.5
+        for number, cell in enumerate(a):
+            cell.initialize(v=-65.0 - number)
+        assert a[3].i_offset == 0.5
+        assert a[5:].get("tau_m") == 10.0
+        assert a.id_to_index(a[7]) == 7
+        assert [int(c) - int(a.all_cells[0]) for c in a] == list(range(10))
+        b = cells(sim, 2, "b")
+        both = a + b
+        both.initialize(v=-60.0)
+        both[9:11].set(cm=0.5)
+        assert both.size == 12
+
+    network = captured(build)
+    a, b = network.population("a"), network.population("b")
+    assert a.parameters["tau_m"].tolist() == [20.0] * 5 + [10.0] * 5
+    assert a.parameters["i_offset"].tolist() == [0.1, 0, 0, 0.5, 0, 0, 0, 0, 0, 0.2]
+    assert a.initial_values["v"] == -60.0
+    assert a.parameters["cm"].tolist() == [1.0] * 9 + [0.5]
+    assert b.parameters["cm"].tolist() == [0.5, 1.0]
+
+
+@pytest.mark.parametrize(
+    ("use", "words"),
+    [
+        (lambda a: a[20], "out of range"),
+        (lambda a: a[[3, 10]], "reaches out"),
+        (lambda a: a[np.zeros(3, bool)], "reaches out"),
+        (lambda a: a[3:3], "has no cells"),
+        (lambda a: a["x"], "a slice"),
+        (lambda a: a.sample(11), "sample(11)"),
+        (lambda a: a[:3].set(nonsense=1.0), "no such parameter"),
+    ],
+)
+def test_parts_that_there_are_not(use, words):
+    assert words in fails(lambda sim: use(cells(sim, 10, "a")))
+
+
+def test_drawn_values_of_some_cells_are_refused():
+    def build(sim):
+        a = cells(sim, 10, "a")
+        a.initialize(v=sim.RandomDistribution("uniform", (-65.0, -50.0)))
+        a[:5].initialize(v=-60.0)
+
+    assert "drawn for some cells only" in fails(build)
+
+
+def test_recorded_parts_are_compared_under_their_own_labels(tmp_path):
+    (tmp_path / "model.py").write_text(
+        "def build(sim):\n"
+        "    a = sim.Population(20, sim.IF_curr_exp(i_offset=0.5), label='a')\n"
+        "    a[:5].set(i_offset=2.0)\n"
+        "    a[:5].record('spikes')\n"
+        "    a[10:].record('spikes')\n"
+    )
+    study = tmp_path / "study.toml"
+    study.write_text(
+        '[study]\nname = "s"\n[model]\nbuild = "model.py:build"\n'
+        "[simulation]\nduration = 200.0\nwarmup = 0.0\nseeds = [1, 2, 3]\n"
+        '[reference]\nbackend = "emulator"\n'
+    )
+    done = portability(tmp_path, "run", "study.toml", "--out", "out")
+    assert done.returncode == 0, done.stderr
+    from pynn_portability import Study  # noqa: PLC0415
+
+    results = Study.load(study).judge(tmp_path / "out", progress=False)
+    compared = {p.label: p.size for p in results.content.populations if p.recorded}
+    assert compared == {"view of a with size 5": 5, "view of a with size 10": 10}
+    trains = results.spikes("emulator", "double", 1).segments[0].spiketrains
+    spikes = [len(train) for train in trains]
+    assert len(spikes) == 15
+    assert min(spikes[:5]) > 0 == max(spikes[5:])
+
+
+def test_samples_are_drawn_once_and_this_is_said():
+    def build(sim):
+        cells(sim, 100, "a").sample(10, rng=NumpyRNG(seed=5)).record("spikes")
+        b = sim.Population(100, sim.IF_curr_exp(), label="b")
+        b.sample(10).record("spikes")
+
+    network = captured(build)
+    assert network.fingerprint() == captured(build).fingerprint()
+    assert "the same for every seed" in network.notes[0]
+    assert [len(r.cells) for r in network.recordings] == [10]
+
+
+def test_connections_by_distance_have_the_probabilities_that_they_say():
+    def build(sim):
+        sheet = sim.Population((8, 8), sim.IF_curr_exp(), label="sheet")
+        sheet.record("spikes")
+        near = sim.DistanceDependentProbabilityConnector(
+            "exp(-d/2.0)", allow_self_connections=False
+        )
+        synapse = sim.StaticSynapse(weight=lambda d: 0.2 / (1.0 + d), delay="0.5 + d")
+        sim.Projection(sheet, sheet, near, synapse, label="p")
+
+    network = captured(build)
+    x, y = Grid2D(1.0).generate_positions(64)[:2]
+    distance = np.hypot(x[:, None] - x, y[:, None] - y)
+    expected = np.exp(-distance / 2.0)
+    np.fill_diagonal(expected, 0.0)
+    counts = np.zeros((64, 64))
+    for seed in range(1, 101):
+        s = synapses(network, "p", seed)
+        counts[s.source, s.target] += 1
+        assert s.weight == pytest.approx(0.2 / (1.0 + distance[s.source, s.target]))
+        rounded = np.floor((0.5 + distance[s.source, s.target]) / 0.1 + 0.5 + 1e-9)
+        assert (s.delay == rounded).all()
+    # 4,096 binomial numbers of 100 draws: six standard deviations are exceeded once in 10^5 tests
+    spread = np.sqrt(100 * expected * (1 - expected))
+    assert (np.abs(counts - 100 * expected) <= 6 * spread + 1).all()
+    law = network.projections[0].connector.indegrees(network.ends(network.projections[0]))
+    assert law.mean == pytest.approx(expected.sum() / 64)
+
+
+def test_positions_and_spaces():
+    def build(sim):
+        ball = RandomStructure(Sphere(radius=10.0))
+        a = sim.Population(20, sim.IF_curr_exp(), structure=ball, label="a")
+        b = sim.Population(20, sim.IF_curr_exp(), label="b")
+        a.record("spikes")
+        assert (np.linalg.norm(a.positions, axis=0) <= 10.0).all()
+        assert b.positions[0].tolist() == list(range(20))
+        ring = Space(axes="x", periodic_boundaries=((0, 20), None, None))
+        near = sim.DistanceDependentProbabilityConnector("d < 1.5")
+        sim.Projection(b, b, near, sim.StaticSynapse(weight=0.1), space=ring, label="ring")
+        every = sim.AllToAllConnector()
+        sim.Projection(a, b, every, sim.StaticSynapse(weight="d"), label="by distance")
+
+    network = captured(build)
+    assert network.fingerprint() == captured(build).fingerprint()
+    assert any("positions in 'a'" in note for note in network.notes)
+    ring = synapses(network, "ring")
+    assert np.bincount(ring.source).tolist() == [3] * 20
+    assert set(ring.target[ring.source == 0]) == {0, 1, 19}
+
+
+def test_arrays_of_connections_and_bad_ones():
+    def build(sim):
+        a, b = cells(sim, 3, "a"), cells(sim, 2, "b")
+        chosen = np.array([[True, False], [False, True], [True, True]])
+        sim.Projection(a, b, sim.ArrayConnector(chosen), sim.StaticSynapse(weight=0.1), label="p")
+
+    s = synapses(captured(build), "p")
+    assert list(zip(s.source, s.target, strict=True)) == [(0, 0), (1, 1), (2, 0), (2, 1)]
+
+    def wrong(sim):
+        a = cells(sim, 3, "a")
+        sim.Projection(a, a, sim.ArrayConnector(np.ones((2, 2), bool)))
+
+    def broken(sim):
+        a = cells(sim, 3, "a")
+        near = sim.DistanceDependentProbabilityConnector("d < 1.5")
+        sim.Projection(a, a, near, sim.StaticSynapse(weight=lambda d: [1, 2, 3, 4, 5][d]))
+
+    def large(sim):
+        a = cells(sim, 10_000, "a")
+        sim.Projection(a, a, sim.DistanceDependentProbabilityConnector("d < 1.5"))
+
+    assert "shape (3, 3)" in fails(wrong)
+    assert "cannot be evaluated" in fails(broken)
+    assert "100,000,000 pairs" in fails(large)
+
+
+def test_networks_with_parts_are_kept_in_files(tmp_path):
+    def build(sim):
+        a = cells(sim, 30, "a")
+        b = sim.Population(20, sim.IF_curr_exp(), label="b")
+        b[:7].record("spikes")
+        sim.Projection(a[3:], b + a, sim.FixedNumberPostConnector(4), sim.StaticSynapse(weight=0.1))
+        near = sim.DistanceDependentProbabilityConnector("d < 3.5")
+        sim.Projection(a, b, near, sim.StaticSynapse(weight=0.1))
+
+    network = captured(build)
+    file = tmp_path / "network.npz"
+    write_network(file, network)
+    again = read_network(file)
+    assert again.fingerprint() == network.fingerprint()
+    for projection in network.projections:
+        before, after = (synapses(n, projection.label) for n in (network, again))
+        assert (before.source == after.source).all()
+        assert (before.target == after.target).all()
+
+
+def test_a_view_changes_the_fingerprint_only_of_what_it_is():
+    def whole(sim):
+        a = cells(sim, 30, "a")
+        sim.Projection(a, a, sim.FixedProbabilityConnector(0.1), sim.StaticSynapse(weight=0.1))
+
+    def view_of_all(sim):
+        a = cells(sim, 30, "a")
+        connector = sim.FixedProbabilityConnector(0.1)
+        sim.Projection(a[:], a[:], connector, sim.StaticSynapse(weight=0.1), label="a->a")
+
+    assert captured(whole).fingerprint() == captured(view_of_all).fingerprint()
