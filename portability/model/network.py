@@ -185,7 +185,8 @@ class Network:
     def overview(self) -> Iterator[dict[str, Any]]:
         """Populations, and parts of them that are compared, each with whether it is, as plain values."""
         compared = {c.label for c in self.compared}
-        entries = [*self.populations, *(c for c in self.compared if c.cells is not None)]
+        parts = [c for c in self.compared if c.cells is not None]
+        entries: list[Population | Compared] = [*self.populations, *parts]
         for entry in entries:
             yield {
                 "label": entry.label,

@@ -321,6 +321,7 @@ class Recorder:
                 "supported is StaticSynapse"
             )
         ends = Ends(pre.size, post.size, np.array_equal(pre.ids, post.ids))
+        connector = spatial.listed(connector)
         rule = spatial.rule(connector) or connection_rule(connector, ends, where)
         columns = listed_columns(connector, where)
         shape = (pre.size, post.size)

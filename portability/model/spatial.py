@@ -7,6 +7,7 @@ pair at once: a network has probabilities, weights and delays of pairs, and noth
 from __future__ import annotations
 
 import copy
+import random
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,6 +15,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pyNN.connectors
 import pyNN.core
 from numpy.typing import NDArray
 
@@ -27,6 +29,7 @@ from pynn_portability.model.connectivity import (
     Pairs,
     Wiring,
 )
+from pynn_portability.model.parts import Part
 
 if TYPE_CHECKING:
     from pynn_portability.model.groups import Group
@@ -42,9 +45,12 @@ CONNECTORS: Mapping[str, str] = MappingProxyType(
         "IndexBasedProbabilityConnector": "an IndexBasedExpression of the two indices",
         "DisplacementDependentProbabilityConnector": "a function of the displacements, shape (3, n)",
         "ArrayConnector": "an array of True and False, a row for each source",
+        "FromFileConnector": "the name of a file with a list of pairs, as FromListConnector takes it",
+        "CSAConnector": "a connection set of the Connection Set Algebra",
+        "CloneConnector": "a projection between the same cells",
     }
 )
-"""Connectors of PyNN that are evaluated for every pair, and what their constructors take."""
+"""Connectors of PyNN that are evaluated when a script makes a projection, and what their constructors take."""
 
 
 @dataclass(frozen=True)
@@ -110,11 +116,50 @@ class Spatial:
         self.pre, self.post = pre, post
         self._space, self._where = space, where
 
+    def listed(self, connector: Any) -> Any:
+        """A connector that reads or evaluates a list, as one that has the list; others as they are."""
+        name = type(connector).__name__
+        if name == "FromFileConnector":
+            return self._read(connector)
+        if name == "CSAConnector":
+            return self._connection_set(connector)
+        return connector
+
+    def _read(self, connector: Any) -> Any:
+        try:
+            columns = list(
+                connector.file.get_metadata().get("columns", ("i", "j", "weight", "delay"))
+            )
+            rows = np.atleast_2d(connector.file.read())
+        except Exception as error:
+            raise RequestError(
+                f"FromFileConnector of {self._where}: the list cannot be read ({error})"
+            ) from error
+        names = [name for name in columns if name not in ("i", "j")]
+        return self._list_of(rows, names[: rows.shape[1] - 2])
+
+    def _connection_set(self, connector: Any) -> Any:
+        import csa  # noqa: PLC0415 - who has a connection set has it
+
+        self.pre.recorder.drawn_once(f"connections of {self._where}")
+        random.seed(self.pre.recorder.own_seed())  # what random connection sets draw from
+        finite = csa.cross(range(self.pre.size), range(self.post.size)) * connector.cset
+        names = ["weight", "delay"] if csa.arity(connector.cset) == 2 else []
+        return self._list_of(list(finite), names)
+
+    def _list_of(self, rows: Any, names: list[str]) -> Any:
+        try:
+            return pyNN.connectors.FromListConnector(rows, column_names=names)
+        except Exception as error:
+            raise RequestError(f"the list of {self._where} is wrong: {error}") from error
+
     def rule(self, connector: Any) -> ConnectionRule | None:
         """The rule of a connector of `CONNECTORS`; None for another one."""
         name = type(connector).__name__
         if name not in CONNECTORS:
             return None
+        if name == "CloneConnector":
+            return self._clone(connector.reference_projection)
         if name == "ArrayConnector":
             chosen = np.asarray(connector.array)
             shape = (self.pre.size, self.post.size)
@@ -141,6 +186,21 @@ class Spatial:
         if not allowed:
             probability[self.pre.ids[:, np.newaxis] == self.post.ids] = 0.0
         return PairProbability(probability)
+
+    def _clone(self, original: Any) -> ConnectionRule:
+        """A rule that draws the pairs of another projection again."""
+        groups = ((self.pre, original.pre), (self.post, original.post))
+        if not all(np.array_equal(a.ids, b.ids) for a, b in groups):
+            raise RequestError(
+                f"CloneConnector of {self._where}: allowed is {CONNECTORS['CloneConnector']}"
+            )
+        if len(self.pre.members) > 1 or len(self.post.members) > 1:
+            raise UnsupportedError(
+                f"CloneConnector of {self._where} is not supported between assemblies; connect their members"
+            )
+        everyone = np.arange(self.pre.size), np.arange(self.post.size)
+        same = np.array_equal(self.pre.ids, self.post.ids)
+        return Part(original.rule, *everyone, same, distinct=False, drawn_as=original.label)
 
     def evaluated(self, value: Any) -> Any:
         """A lazy array of a weight or delay, with numbers in place of a function of distance or indices."""
