@@ -317,7 +317,7 @@ def test_a_view_changes_the_fingerprint_only_of_what_it_is():
     assert captured(whole).fingerprint() == captured(view_of_all).fingerprint()
 
 
-def test_lists_from_files_clones_and_connection_sets(tmp_path):
+def test_lists_from_files_and_clones(tmp_path):
     file = tmp_path / "pairs.txt"
     file.write_text('# columns = ["i", "j", "weight", "delay"]\n0 1 0.5 1.0\n2 0 0.25 2.0\n')
 
@@ -329,10 +329,6 @@ def test_lists_from_files_clones_and_connection_sets(tmp_path):
         first = sim.Projection(a[5:], b, some, synapse, label="first")
         other = sim.StaticSynapse(weight=0.7)
         sim.Projection(a[5:], b, sim.CloneConnector(first), other, label="second")
-        import csa  # noqa: PLC0415
-
-        sim.Projection(a, b, sim.CSAConnector(csa.oneToOne), synapse, label="set")
-        sim.Projection(a, b, sim.CSAConnector(csa.random(0.2)), synapse, label="random set")
 
     network = captured(build)
     assert network.fingerprint() == captured(build).fingerprint()
@@ -346,11 +342,6 @@ def test_lists_from_files_clones_and_connection_sets(tmp_path):
     assert (first.source == second.source).all()
     assert (first.target == second.target).all()
     assert set(second.weight) == {0.7}
-    diagonal = synapses(network, "set")
-    assert (diagonal.source == diagonal.target).all()
-    assert len(diagonal) == 20
-    # 600 pairs at 0.2: six standard deviations are 59
-    assert abs(len(synapses(network, "random set")) - 120) < 59
 
     def missing(sim):
         a = cells(sim, 3, "a")
@@ -363,3 +354,21 @@ def test_lists_from_files_clones_and_connection_sets(tmp_path):
 
     assert "pairs.txt" in fails(missing)
     assert "between the same cells" in fails(other_cells)
+
+
+def test_connection_sets():
+    csa = pytest.importorskip("csa")  # comes with sPyNNaker
+
+    def build(sim):
+        a, b = cells(sim, 30, "a"), cells(sim, 20, "b")
+        synapse = sim.StaticSynapse(weight=0.1)
+        sim.Projection(a, b, sim.CSAConnector(csa.oneToOne), synapse, label="set")
+        sim.Projection(a, b, sim.CSAConnector(csa.random(0.2)), synapse, label="random set")
+
+    network = captured(build)
+    assert network.fingerprint() == captured(build).fingerprint()
+    diagonal = synapses(network, "set")
+    assert (diagonal.source == diagonal.target).all()
+    assert len(diagonal) == 20
+    # 600 pairs at 0.2: six standard deviations are 59
+    assert abs(len(synapses(network, "random set")) - 120) < 59
