@@ -355,7 +355,8 @@ def test_projections_can_be_kept_and_changed():
     assert (kept.weight, kept.delay) == (0.8, 1.0)
     assert drawn.weight == 0.1
     assert "drawn for each seed" in fails(build, use=lambda prj, drawn: len(drawn))
-    assert "Projection.get" in fails(build, use=lambda prj, drawn: prj.get("weight", "list"))
+    assert "drawn for each seed" in fails(build, use=lambda prj, drawn: prj.get("weight", "list"))
+    assert "Projection.save" in fails(build, use=lambda prj, drawn: prj.save("weight", "file"))
     assert "weight and delay" in fails(build, use=lambda prj, drawn: prj.set(U=0.5))
 
 

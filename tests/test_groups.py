@@ -8,6 +8,7 @@ from pyNN.space import Grid2D, RandomStructure, Space, Sphere
 from test_capture import captured, fails
 
 from pynn_portability.model.parts import Part
+from pynn_portability.model.scripts import capture
 from pynn_portability.model.serialized import read_network, write_network
 from pynn_portability.realize.realization import Realization, Synapses
 
@@ -372,3 +373,35 @@ def test_connection_sets():
     assert len(diagonal) == 20
     # 600 pairs at 0.2: six standard deviations are 59
     assert abs(len(synapses(network, "random set")) - 120) < 59
+
+
+def test_what_is_read_before_a_run_is_what_the_first_seed_draws():
+    read = {}
+
+    def build(sim):
+        a, b, c = cells(sim, 30, "a"), cells(sim, 20, "b"), cells(sim, 10, "c")
+        a.set(cm=sim.RandomDistribution("uniform", (0.5, 1.5)))
+        weight = sim.RandomDistribution("uniform", (0.1, 0.2))
+        some = sim.FixedProbabilityConnector(0.3)
+        synapse = sim.StaticSynapse(weight=weight, delay=1.5)
+        p = sim.Projection(a[10:] + c, b, some, synapse, label="p")
+        read["size"], read["list"] = len(p), p.get(["weight", "delay"], format="list")
+        read["array"], read["cm"] = p.get("weight", format="array"), a.get("cm")
+        twice = sim.FixedNumberPreConnector(3, with_replacement=True)
+        q = sim.Projection(c[:1], b, twice, sim.StaticSynapse(weight=1.0), label="q")
+        read["sum"] = q.get("weight", format="array")
+
+    network = capture(build, {}, 0.1, lambda network, timestep: Realization(network, 7, timestep))
+    expected = {}
+    for label, offset in (("p (a->b)", -10), ("p (c->b)", 20)):
+        s = synapses(network, label, seed=7)
+        expected |= zip(zip(s.source + offset, s.target, strict=True), s.weight, strict=True)
+    assert read["size"] == len(expected)
+    assert {(i, j): w for i, j, w, _ in read["list"]} == expected
+    assert {delay for *_, delay in read["list"]} == {1.5}
+    assert np.count_nonzero(~np.isnan(read["array"])) == len(expected)
+    assert all(read["array"][pair] == w for pair, w in expected.items())
+    assert (read["cm"] == Realization(network, 7, 0.1).parameter("a", "cm")).all()
+    assert (read["sum"] == 3.0).all()
+    assert any("first seed" in note for note in network.notes)
+    assert "drawn for each seed" in fails(build)

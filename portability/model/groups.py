@@ -74,6 +74,11 @@ class Group:
         raise NotImplementedError
 
     @property
+    def populations_in(self) -> list[RecordedPopulation]:
+        """The populations that its cells are in."""
+        return [member.population for member in self.members]
+
+    @property
     def size(self) -> int:
         """Number of cells."""
         return sum(len(member.cells) for member in self.members)
@@ -270,7 +275,7 @@ class RecordedPopulation(Group):
         self.cell = cell
         self.cells = cells
         self.first = recorder.numbers(size)
-        self.indices = np.arange(size)
+        self._size = size
         self.spike_times: tuple[NDArray[np.float64], ...] = ()
         if cell.source == "given":
             self.spike_times = given_spike_times(cells, size, repr(label))
@@ -319,10 +324,37 @@ class RecordedPopulation(Group):
         return [Member(self, self.indices)]
 
     @property
+    def populations_in(self) -> list[RecordedPopulation]:
+        return [self]
+
+    @cached_property
+    def indices(self) -> Indices:
+        """0, 1, ...; only made for those who ask, as a population may be too large for it."""
+        return np.arange(self._size)
+
+    @property
     def size(self) -> int:
-        return len(self.indices)
+        return self._size
 
     local_size = size
+
+    def set(self, **parameters: Any) -> None:
+        """Change cell parameters."""
+        self.set_part(None, parameters)
+
+    def initialize(self, **initial_values: Any) -> None:
+        """Set initial values of state variables."""
+        self.initialize_part(None, initial_values)
+
+    def record(
+        self,
+        variables: str | list[str] | None,
+        to_file: object = None,
+        sampling_interval: object = None,
+        **_: object,
+    ) -> None:
+        """As of any group."""
+        self.record_part(variables, None, self.label)
 
     @property
     def first_id(self) -> Cell:
@@ -334,8 +366,11 @@ class RecordedPopulation(Group):
         """Its last cell."""
         return Cell(self, self.size - 1)
 
-    def initialize_part(self, cells: Indices, values: dict[str, Any]) -> None:
-        """Initial values of some cells."""
+    def _number_of(self, cells: Indices | None) -> int:
+        return self.size if cells is None else len(cells)
+
+    def initialize_part(self, cells: Indices | None, values: dict[str, Any]) -> None:
+        """Initial values of some cells, or of all."""
         self.recorder.changing(f"initialize of population {self.label!r}")
         for name, value in values.items():
             if name not in self.cell.state:
@@ -349,7 +384,7 @@ class RecordedPopulation(Group):
                     f"of {self.cell.name} is {known}"
                 )
             where = f"{self.label!r}: initial {name}"
-            given = given_value(value, (len(cells),), where)
+            given = given_value(value, (self._number_of(cells),), where)
             self.initial_values[name] = self._merged(
                 self.initial_values.get(name), given, cells, where
             )
@@ -362,8 +397,8 @@ class RecordedPopulation(Group):
                 "what it is without it"
             )
 
-    def set_part(self, cells: Indices, parameters: dict[str, Any]) -> None:
-        """Parameters of some cells."""
+    def set_part(self, cells: Indices | None, parameters: dict[str, Any]) -> None:
+        """Parameters of some cells, or of all."""
         self.recorder.changing(f"set of population {self.label!r}")
         # sPyNNaker takes initial values here, too
         initial = {name: parameters.pop(name) for name in self.cell.state if name in parameters}
@@ -378,22 +413,21 @@ class RecordedPopulation(Group):
                 )
             if name == "spike_times":
                 given = pyNN.standardmodels.cells.SpikeSourceArray(spike_times=value)
-                times = given_spike_times(given, len(cells), repr(self.label))
+                times = given_spike_times(given, self._number_of(cells), repr(self.label))
                 merged = list(self.spike_times)
-                for cell, own in zip(cells, times, strict=True):
+                for cell, own in zip(self.indices if cells is None else cells, times, strict=True):
                     merged[cell] = own
                 self.spike_times = tuple(merged)
             else:
                 where = f"{self.label!r}: {name}"
-                self.parameters[name] = self._merged(
-                    self.parameters[name], given_value(value, (len(cells),), where), cells, where
-                )
+                given = given_value(value, (self._number_of(cells),), where)
+                self.parameters[name] = self._merged(self.parameters[name], given, cells, where)
 
-    def _merged(self, before: Value | None, given: Value, cells: Indices, where: str) -> Value:
+    def _merged(
+        self, before: Value | None, given: Value, cells: Indices | None, where: str
+    ) -> Value:
         """The values of all cells when some of them get new ones."""
-        if len(cells) == self.size and (
-            not isinstance(given, np.ndarray) or np.array_equal(cells, self.indices)
-        ):
+        if cells is None or np.array_equal(cells, self.indices):
             return given
         if isinstance(before, Distribution) or isinstance(given, Distribution):
             raise UnsupportedError(
@@ -413,13 +447,13 @@ class RecordedPopulation(Group):
             raise RequestError(f"get({name!r}): population {self.label!r} has no such parameter")
         value = self.parameters[name]
         if isinstance(value, Distribution):
-            raise UnsupportedError(
-                f"{name} of population {self.label!r} is drawn for each seed of a study, so that there is "
-                "no number while the network is described"
-            )
+            drawing = self.recorder.drawing((), f"{name} of population {self.label!r}")
+            return drawing.parameter(self.label, name)[cells]
         return np.broadcast_to(np.asarray(value), (self.size,))[cells]
 
-    def record_part(self, variables: str | list[str] | None, cells: Indices, label: str) -> None:
+    def record_part(
+        self, variables: str | list[str] | None, cells: Indices | None, label: str
+    ) -> None:
         """Record some cells under a label of their own."""
         self.recorder.changing(f"record of population {self.label!r}")
         if variables is None:
@@ -429,9 +463,9 @@ class RecordedPopulation(Group):
         for name in names:
             if name == "all":
                 names += [known for known in self.recordable if known not in names]
-            elif name == "spikes" and len(cells) == self.size:
+            elif name == "spikes" and (cells is None or len(np.unique(cells)) == self.size):
                 self.recorded = True
-            elif name == "spikes":
+            elif name == "spikes" and cells is not None:
                 self.recordings.append((label, np.unique(cells)))
             elif name in self.recordable or name in self.recorder.also_recorded:
                 self.left_out[name] = None
@@ -453,7 +487,7 @@ class RecordedPopulation(Group):
             self.spike_times,
         )
 
-    def described_recordings(self, taken: set[str]) -> list[Recording]:
+    def described_recordings(self, taken: list[str]) -> list[Recording]:
         """Its parts that are compared, with labels that are not ``taken``; none if it is as a whole."""
         if self.recorded:
             return []
@@ -470,9 +504,23 @@ class RecordedPopulation(Group):
         for label, cells in different:
             candidates = [label, *(f"{label} #{n}" for n in range(2, len(taken) + 3))]
             own = next(c for c in candidates if c not in taken)
-            taken.add(own)
+            taken.append(own)
             found.append(Recording(own, self.label, cells))
         return found
+
+
+def same_cells(one: Group, other: Group) -> bool:
+    """Whether two groups are the same cells in the same order."""
+    if isinstance(one, RecordedPopulation) and isinstance(other, RecordedPopulation):
+        return one is other
+    return np.array_equal(one.ids, other.ids)
+
+
+def share_cells(one: Group, other: Group) -> bool:
+    """Whether two groups have cells in common."""
+    if isinstance(one, RecordedPopulation) and isinstance(other, RecordedPopulation):
+        return one is other
+    return bool(np.intersect1d(one.ids, other.ids).size)
 
 
 class View(Group):

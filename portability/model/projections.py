@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pynn_portability.errors import RequestError, UnsupportedError
 from pynn_portability.model.cells import Receptor
@@ -14,16 +15,28 @@ from pynn_portability.model.connectivity import (
     AllToAll,
     ConnectionRule,
     Ends,
+    FixedNumberPost,
+    FixedNumberPre,
     FixedProbability,
+    FixedTotalNumber,
     FromList,
     OneToOne,
 )
-from pynn_portability.model.groups import Group, Indices, Member, RecordedPopulation
-from pynn_portability.model.network import Projection, Value
+from pynn_portability.model.groups import (
+    Group,
+    Indices,
+    Member,
+    RecordedPopulation,
+    same_cells,
+    share_cells,
+)
+from pynn_portability.model.network import Distribution, Projection, Value
 from pynn_portability.model.parts import Part
 from pynn_portability.model.values import given_value
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from pynn_portability.model.recorder import Recorder
 
 
@@ -51,27 +64,99 @@ class RecordedProjection:
             self.values[name] = given_value(value, self.shape, f"{self.label!r}: {name}")
 
     def size(self, gather: bool = False) -> int:
-        """Number of synapses, where it is the same whatever is drawn."""
-        ends = Ends(self.pre.size, self.post.size, np.array_equal(self.pre.ids, self.post.ids))
-        if isinstance(self.rule, FixedProbability) and 0 < self.rule.probability < 1:
-            raise UnsupportedError(
-                f"the size of projection {self.label!r} is drawn for each seed of a study, so that there "
-                "is no number while the network is described"
-            )
+        """Number of synapses; where it is drawn, that of the study's first seed."""
+        ends = Ends(self.pre.size, self.post.size, same_cells(self.pre, self.post))
+        if not isinstance(self.rule, _COUNTED) or _without_itself_in_part(self):
+            return len(self._synapses(f"the size of projection {self.label!r}"))
         return round(self.rule.expected_count(ends))
 
     __len__ = size
+
+    def get(
+        self,
+        attribute_names: Any,
+        format: str = "list",
+        gather: object = True,
+        with_address: bool = True,
+        multiple_synapses: str = "sum",
+    ) -> Any:
+        """Weights (nA or uS) and delays (ms), in PyNN's formats; drawn ones are those of the first seed.
+
+        ``"list"``: a tuple for each synapse, with indices of source and target unless ``with_address`` is False.
+        ``"array"``: a matrix of source and target, NaN where there is no synapse; of several between two cells
+        their sum, or what ``multiple_synapses`` says.
+        """
+        if self.recorder.simulated:
+            return self.recorder.unknown("")
+        single = isinstance(attribute_names, str)
+        names = [attribute_names] if single else list(attribute_names)
+        if format not in ("list", "array") or not set(names) <= {"weight", "delay"}:
+            raise RequestError(
+                f"get({attribute_names!r}, format={format!r}) of projection {self.label!r}: allowed are weight "
+                "and delay, as list and array"
+            )
+        table = self._synapses(f"what projection {self.label!r} has")
+        if format == "list":
+            columns = (
+                [table["source"].astype(int), table["target"].astype(int)] if with_address else []
+            )
+            rows = zip(*(c.tolist() for c in [*columns, *(table[n] for n in names)]), strict=True)
+            return [row[0] for row in rows] if single and not with_address else list(rows)
+        matrices = [self._matrix(table, name, multiple_synapses) for name in names]
+        return matrices[0] if single else matrices
+
+    def _matrix(self, table: pd.DataFrame, name: str, several: str) -> NDArray[np.float64]:
+        matrix = np.full((self.pre.size, self.post.size), np.nan)
+        found = table.groupby(["source", "target"])[name].agg(several).reset_index()
+        matrix[found["source"], found["target"]] = found[name]
+        return matrix
+
+    def _synapses(self, what: str) -> pd.DataFrame:
+        """Synapses by index in the groups, weights in nA or uS and delays in ms."""
+        import pandas as pd  # noqa: PLC0415 - takes long to import, and few scripts ask
+
+        values = self.values.values()
+        sources = {population.cell.source for population in self.pre.populations_in}
+        if "poisson" in sources and any(isinstance(value, Distribution) for value in values):
+            raise UnsupportedError(
+                f"{what} is drawn for each seed of a study, and differently if a simulator has Poisson input of "
+                "its own, so that there is no number while the network is described"
+            )
+        described = self.described()
+        drawing = self.recorder.drawing(described, what)
+        pairs = [(a, b) for a in self.pre.members for b in self.post.members]
+        frames = []
+        for part, (source, target) in zip(described, pairs, strict=True):
+            row, column = _numbers(self.pre, source), _numbers(self.post, target)
+            for piece in drawing.synapses(part.label):
+                frames.append(
+                    pd.DataFrame(
+                        {
+                            "source": row[piece.source],
+                            "target": column[piece.target],
+                            "weight": piece.weight,
+                            "delay": piece.delay * self.recorder.get_time_step(),
+                        }
+                    )
+                )
+        if not frames:
+            return pd.DataFrame(
+                {n: [] for n in ("source", "target", "weight", "delay")}, dtype=float
+            )
+        return pd.concat(frames, ignore_index=True)
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
             raise AttributeError(name)
         return self.recorder.unknown(
             f"Projection.{name} of {self.label!r} is not supported, as synapses are drawn later, for each "
-            "seed of a study; supported are pre, post, label, size and set"
+            "seed of a study; supported are pre, post, label, size, get and set"
         )
 
     def described(self) -> list[Projection]:
         """As a network has it: a projection for every pair of populations that it connects."""
+        if isinstance(self.pre, RecordedPopulation) and isinstance(self.post, RecordedPopulation):
+            return [self._between(self.pre, self.post, self.label, self.rule)]
         pairs = [(a, b) for a in self.pre.members for b in self.post.members]
         whole = all(
             len(m.cells) == m.population.size for m in (*self.pre.members, *self.post.members)
@@ -93,9 +178,9 @@ class RecordedProjection:
         sources, targets = _places(self.pre, source), _places(self.post, target)
         if isinstance(self.rule, FromList | OneToOne):
             return self._listed_part(source, target, sources, targets, label)
-        same = np.array_equal(self.pre.ids, self.post.ids)
+        same = same_cells(self.pre, self.post)
         forbidden = not getattr(self.rule, "self_connections", True)
-        shared = bool(np.intersect1d(self.pre.ids, self.post.ids).size)
+        shared = share_cells(self.pre, self.post)
         rule: ConnectionRule = Part(
             self.rule, sources, targets, same, forbidden and shared and not same, self.label
         )
@@ -152,6 +237,26 @@ class RecordedProjection:
         return Projection(label, source.label, target.label, self.receptor, rule, weight, delay)
 
 
+_COUNTED = (AllToAll, OneToOne, FixedTotalNumber, FixedNumberPre, FixedNumberPost, FromList)
+"""Rules with the same number of synapses for every seed."""
+
+
+def _without_itself_in_part(projection: RecordedProjection) -> bool:
+    """Whether pairs are missing because two groups share some of their cells."""
+    forbidden = not getattr(projection.rule, "self_connections", True)
+    pre, post = projection.pre, projection.post
+    return forbidden and not same_cells(pre, post) and share_cells(pre, post)
+
+
+def _numbers(group: Group, member: Member) -> Indices:
+    """For every cell of the member's population its index in the group."""
+    places = _places(group, member)
+    numbers = np.full(member.population.size, -1, np.int64)
+    own = places >= 0
+    numbers[places[own]] = np.flatnonzero(own)
+    return numbers
+
+
 PAIRWISE = (AllToAll, FixedProbability)
 """Rules that treat every pair of cells independently."""
 
@@ -159,9 +264,9 @@ PAIRWISE = (AllToAll, FixedProbability)
 def refuse_overlap(rule: ConnectionRule, pre: Group, post: Group, where: str) -> None:
     """Raise UnsupportedError for groups that share cells where this cannot be drawn without self-connections."""
     forbidden = not getattr(rule, "self_connections", True)
-    if not forbidden or isinstance(rule, PAIRWISE) or np.array_equal(pre.ids, post.ids):
+    if not forbidden or isinstance(rule, PAIRWISE) or same_cells(pre, post):
         return
-    if np.intersect1d(pre.ids, post.ids).size:
+    if share_cells(pre, post):
         raise UnsupportedError(
             f"{where} is between groups that share some of their cells, without self-connections; this is "
             "supported of AllToAllConnector and FixedProbabilityConnector only"

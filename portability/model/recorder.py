@@ -8,9 +8,9 @@ sets up, runs and ends the simulation, and draws every random quantity from the 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import pyNN.connectors
@@ -21,6 +21,7 @@ import pyNN.space
 import pyNN.standardmodels.cells
 import pyNN.standardmodels.electrodes
 import pyNN.standardmodels.synapses
+from numpy.typing import NDArray
 
 from pynn_portability.errors import RequestError, UnsupportedError, listing
 from pynn_portability.model.cells import CELL_TYPES
@@ -31,10 +32,18 @@ from pynn_portability.model.connectivity import (
     connection_rule,
     listed_columns,
 )
-from pynn_portability.model.groups import PLACEMENT, Assembly, Cell, Group, RecordedPopulation
+from pynn_portability.model.groups import (
+    PLACEMENT,
+    Assembly,
+    Cell,
+    Group,
+    RecordedPopulation,
+    same_cells,
+)
 from pynn_portability.model.network import (
     Distribution,
     Network,
+    Projection,
     Value,
     recognise_drives,
 )
@@ -83,14 +92,34 @@ def _group(cells: Any) -> Group:
     return group
 
 
+class Drawing(Protocol):
+    """What a network's random numbers are for some seed."""
+
+    def synapses(self, projection: str) -> Pieces:
+        """Synapses of a projection, piece by piece."""
+
+    def parameter(self, population: str, name: str) -> NDArray[np.float64]:
+        """A parameter of all cells."""
+
+
+Pieces = Iterable[Any]
+Drawn = Callable[[Network, float], Drawing]
+"""Draws a network on a grid with a time step (ms)."""
+
+
 class Recorder:
     """The ``sim`` that a model script is called with: the supported part of the PyNN API."""
 
     NumpyRNG = pyNN.random.NumpyRNG
+    simulated = False
+    """Whether a script has called ``run``."""
     dialect = "PyNN"
     """Whose rules hold where sPyNNaker's differ from PyNN's."""
 
-    def __init__(self, timestep: float) -> None:
+    def __init__(self, timestep: float, drawn: Drawn | None = None) -> None:
+        """A script that reads what is drawn gets it from ``drawn``, otherwise it is refused."""
+        self._drawn = drawn
+        self._read: dict[str, None] = {}
         self._timestep = self._min_delay = timestep
         self._populations: list[RecordedPopulation] = []
         self._projections: list[RecordedProjection] = []
@@ -150,6 +179,20 @@ class Recorder:
         """A seed for what a script draws without a generator of its own."""
         self._seeds += 1
         return self._seeds
+
+    def drawing(self, projections: Iterable[Projection], what: str) -> Drawing:
+        """The random numbers of the populations as they are, and of projections.
+
+        Raises UnsupportedError, for ``what`` is asked for, where there is nobody who draws.
+        """
+        if self._drawn is None:
+            raise UnsupportedError(
+                f"{what} is drawn for each seed of a study, so that there is no number while the network is "
+                "described"
+            )
+        self._read[what] = None
+        populations = tuple(p.described() for p in self._populations)
+        return self._drawn(Network(populations, tuple(projections)), self._timestep)
 
     def drawn_once(self, what: str) -> None:
         """Told that ``what`` is drawn while the network is described, not for each seed."""
@@ -307,7 +350,7 @@ class Recorder:
         if source is not None:
             raise UnsupportedError(f"source of projection {label!r} is not supported; leave it out")
         spatial = Spatial(pre, post, space or pyNN.space.Space(), where)
-        cells = {member.population.cell.name: member.population.cell for member in post.members}
+        cells = {population.cell.name: population.cell for population in post.populations_in}
         if any(cell.source is not None for cell in cells.values()):
             raise RequestError(f"projection {label!r} targets spike sources, which take no input")
         if len({cell.conductance_based for cell in cells.values()}) > 1:
@@ -320,7 +363,7 @@ class Recorder:
                 f"synapse type {type(synapse).__name__} of projection {label!r} is not supported; "
                 "supported is StaticSynapse"
             )
-        ends = Ends(pre.size, post.size, np.array_equal(pre.ids, post.ids))
+        ends = Ends(pre.size, post.size, same_cells(pre, post))
         connector = spatial.listed(connector)
         rule = spatial.rule(connector) or connection_rule(connector, ends, where)
         columns = listed_columns(connector, where)
@@ -421,7 +464,7 @@ class Recorder:
             notes.append("the model records no spikes, so all populations of neurons are compared")
         populations = tuple(p.described() for p in self._populations)
         projections = tuple(part for p in self._projections for part in p.described())
-        taken = {p.label for p in self._populations}
+        taken = [p.label for p in self._populations]
         recordings = tuple(r for p in self._populations for r in p.described_recordings(taken))
         return recognise_drives(Network(populations, projections, (), tuple(notes), recordings))
 
@@ -433,6 +476,8 @@ class Recorder:
         names = sorted({name for p in self._populations for name in p.left_out})
         if names:
             yield f"only spikes are compared; recordings of {', '.join(names)} are left out"
+        if self._read:
+            yield f"the script reads what the study's first seed draws: {listing(list(self._read))}"
         if self._once:
             yield f"the same for every seed, as the script draws it: {listing(list(self._once))}"
         if self._left_out:

@@ -16,7 +16,7 @@ from typing import Any
 import pynn_portability.models
 from pynn_portability.errors import RequestError
 from pynn_portability.model.network import Network
-from pynn_portability.model.recorder import Recorder
+from pynn_portability.model.recorder import Drawn, Recorder
 from pynn_portability.tables import choices
 
 Build = Callable[..., Any]
@@ -96,12 +96,15 @@ def check_arguments(build: Build, given: Mapping[str, Any]) -> Iterator[tuple[st
             yield f"model.{name}", f"is missing, {build.__name__} has no default for it"
 
 
-def capture(build: Build, parameters: Mapping[str, Any], timestep: float) -> Network:
+def capture(
+    build: Build, parameters: Mapping[str, Any], timestep: float, drawn: Drawn | None = None
+) -> Network:
     """The network that ``build(sim, **parameters)`` makes, on a grid of ``timestep`` ms.
 
+    ``drawn`` answers if the script reads what is drawn.
     Raises ``RequestError`` when the script fails, uses something unsupported or records no spikes.
     """
-    recorder = Recorder(timestep)
+    recorder = Recorder(timestep, drawn)
     try:
         build(recorder, **parameters)
     except RequestError as error:

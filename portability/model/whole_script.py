@@ -26,7 +26,7 @@ import pyNN.mock
 
 from pynn_portability.errors import RequestError, UnsupportedError
 from pynn_portability.model.network import Network
-from pynn_portability.model.recorder import Recorder
+from pynn_portability.model.recorder import Drawn, Recorder
 from pynn_portability.model.scripts import explained
 
 SIMULATORS = (
@@ -55,22 +55,28 @@ class Protocol:
 
 
 def record_script(
-    path: Path, arguments: Sequence[str], timestep: float | None = None, until: float | None = None
+    path: Path,
+    arguments: Sequence[str],
+    timestep: float | None = None,
+    until: float | None = None,
+    drawn: Drawn | None = None,
 ) -> tuple[Network, Protocol]:
     """What the script at ``path`` builds and simulates when it gets ``arguments``.
 
     ``timestep`` (ms) takes the place of the script's own, and what happens after ``until`` ms is not looked at.
+    ``drawn`` answers if the script reads what is drawn.
     Raises RequestError, with the line, when there is nothing to simulate or something is not supported.
     """
     if not path.is_file():
         raise RequestError(f"model script {path} does not exist")
-    recorder = ScriptRecorder(path, timestep, until)
+    recorder = ScriptRecorder(path, timestep, until, drawn)
     with _started(path, arguments), _in_place_of_simulators(recorder), _watched(recorder):
         try:
             runpy.run_path(str(path), run_name="__main__")
-        except (_Finished, KeyboardInterrupt) as error:
-            if isinstance(error, KeyboardInterrupt):
-                raise
+        except KeyboardInterrupt:
+            raise
+        except _Finished:
+            pass
         except BaseException as error:
             _after_failure(recorder, error, path, arguments)
         finally:
@@ -138,8 +144,10 @@ class ScriptRecorder(Recorder):
     is what it did that is not supported, even if it went on after that.
     """
 
-    def __init__(self, path: Path, timestep: float | None, until: float | None) -> None:
-        super().__init__(timestep or 0.1)
+    def __init__(
+        self, path: Path, timestep: float | None, until: float | None, drawn: Drawn | None
+    ) -> None:
+        super().__init__(timestep or 0.1, drawn)
         self._path = path
         self._given_timestep = timestep
         self._until = until
@@ -148,6 +156,11 @@ class ScriptRecorder(Recorder):
         self.refusal: RequestError | None = None
         self.watched = True
         self._written: dict[str, None] = {}
+
+    @property
+    def simulated(self) -> bool:  # type: ignore[override]
+        """Whether the script has called ``run``."""
+        return self.elapsed > 0
 
     @property
     def timestep(self) -> float:
@@ -408,7 +421,7 @@ class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         return None
 
     def create_module(self, spec: importlib.machinery.ModuleSpec) -> types.ModuleType:
-        if spec.name.split(".")[0] in DISTRIBUTIONS:
+        if spec.name.split(".")[0] in DISTRIBUTIONS or spec.name.startswith("pyNN.spiNNaker"):
             self._recorder.dialect = "sPyNNaker"
         return _Simulator(spec.name, self._recorder)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from pynn_portability.errors import RequestError, printable
 from pynn_portability.model.network import Network
 from pynn_portability.model.scripts import capture, check_arguments, load_model
 from pynn_portability.model.serialized import read_network, write_network
+from pynn_portability.realize.realization import Realization
 from pynn_portability.run.events import Began, Ended, Listener
 from pynn_portability.run.process import Report, ask, serve
 from pynn_portability.run.study import Study
@@ -81,6 +82,7 @@ def _asked(
                     "base": str(study.base.resolve()),
                     "parameters": study.model.parameters,
                     "timesteps": timesteps,
+                    "seed": simulation.seeds[0],
                     "directory": str(Path.cwd()),
                     "folder": folder,
                 },
@@ -144,9 +146,13 @@ def _build(specification: Mapping[str, Any]) -> dict[str, Any]:
         return {"problem": f"{key}: {problem}"}
     for index, timestep in enumerate(specification["timesteps"]):
         os.chdir(specification["directory"])
-        network = capture(build, specification["parameters"], timestep)
+        network = capture(build, specification["parameters"], timestep, _drawn(specification))
         write_network(_file(specification["folder"], index), network)
     return {"built": specification["timesteps"]}
+
+
+def _drawn(specification: Mapping[str, Any]) -> Callable[[Network, float], Realization]:
+    return lambda network, timestep: Realization(network, specification["seed"], timestep)
 
 
 def _record(specification: Mapping[str, Any]) -> dict[str, Any]:
@@ -158,7 +164,7 @@ def _record(specification: Mapping[str, Any]) -> dict[str, Any]:
     path = (Path(specification["base"]) / specification["script"]).resolve()
     (timestep,) = specification["timesteps"]
     network, protocol = record_script(
-        path, specification["arguments"], timestep, specification["until"]
+        path, specification["arguments"], timestep, specification["until"], _drawn(specification)
     )
     write_network(_file(specification["folder"], 0), network)
     return {"built": [protocol.timestep], "duration": protocol.duration}
