@@ -8,6 +8,7 @@ sets up, runs and ends the simulation, and draws every random quantity from the 
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from typing import Any, Protocol
@@ -120,6 +121,7 @@ class Recorder:
         """A script that reads what is drawn gets it from ``drawn``, otherwise it is refused."""
         self._drawn = drawn
         self._read: dict[str, None] = {}
+        self._matrices: dict[bytes, NDArray[np.float64]] = {}
         self._timestep = self._min_delay = timestep
         self._populations: list[RecordedPopulation] = []
         self._projections: list[RecordedProjection] = []
@@ -169,6 +171,11 @@ class Recorder:
     def also_recorded(self) -> tuple[str, ...]:
         """What sPyNNaker records of all cells."""
         return ("v", "gsyn_exc", "gsyn_inh") if self.dialect == "sPyNNaker" else ()
+
+    def once(self, matrix: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The same array for equal matrices, as a network may have many columns of one kind."""
+        digest = hashlib.blake2b(np.ascontiguousarray(matrix).data).digest()
+        return self._matrices.setdefault(digest + repr(matrix.shape).encode(), matrix)
 
     def numbers(self, size: int) -> int:
         """The number of the first of so many new cells."""
@@ -376,6 +383,8 @@ class Recorder:
             )
             for name in ("weight", "delay")
         }
+        for name, value in values.items():
+            values[name] = self.once(value) if isinstance(value, np.ndarray) else value
         receptor = receptor_of(receptor_type, values["weight"], label)
         if self.dialect == "sPyNNaker" and next(iter(cells.values())).sign(receptor) < 0:
             values["weight"] = self._negative(values["weight"])

@@ -48,7 +48,7 @@ _CLASSES: Mapping[str, type] = {
 def write_network(path: Path, network: Network) -> None:
     """Write a network; the file appears whole or not at all."""
     arrays: dict[str, NDArray[Any]] = {}
-    text = json.dumps(_plain(network, arrays))
+    text = json.dumps(_plain(network, arrays, {}))
     arrays[_DESCRIPTION] = np.frombuffer(text.encode(), np.uint8)
     with replacing(path) as temporary, temporary.open("wb") as file:
         np.savez(file, allow_pickle=False, **arrays)
@@ -57,7 +57,8 @@ def write_network(path: Path, network: Network) -> None:
 def read_network(path: Path) -> Network:
     """The network of a file that `write_network` wrote; RequestError if it is something else."""
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = dict(file)  # each is read once, whoever shares it
             network = _object(json.loads(arrays[_DESCRIPTION].tobytes()), arrays)
     except OSError as error:
         raise RequestError(f"{path}: the network cannot be read: {error.strerror}") from None
@@ -68,21 +69,22 @@ def read_network(path: Path) -> Network:
     return network
 
 
-def _plain(value: Any, arrays: dict[str, NDArray[Any]]) -> Any:
-    """A value as JSON has it; arrays go into ``arrays`` and leave their names."""
+def _plain(value: Any, arrays: dict[str, NDArray[Any]], names: dict[int, str]) -> Any:
+    """A value as JSON has it; arrays go into ``arrays`` and leave their names, by identity in ``names``."""
 
     def kept(array: NDArray[Any]) -> str:
-        name = f"array{len(arrays)}"
-        arrays[name] = array
-        return name
+        if id(array) not in names:
+            names[id(array)] = name = f"array{len(arrays)}"
+            arrays[name] = array
+        return names[id(array)]
 
     if type(value).__name__ in _CLASSES:
-        members = {f.name: _plain(getattr(value, f.name), arrays) for f in fields(value)}
+        members = {f.name: _plain(getattr(value, f.name), arrays, names) for f in fields(value)}
         return {_KIND: type(value).__name__, **members}
     if isinstance(value, np.ndarray):
         return {_KIND: "array", "name": kept(value)}
     if isinstance(value, Mapping):
-        return {_KIND: "mapping", "items": {k: _plain(v, arrays) for k, v in value.items()}}
+        return {_KIND: "mapping", "items": {k: _plain(v, arrays, names) for k, v in value.items()}}
     if isinstance(value, tuple) and value and isinstance(value[0], np.ndarray):
         # one array for many, such as the spike times of every cell
         lengths = np.array([len(part) for part in value])
@@ -92,7 +94,7 @@ def _plain(value: Any, arrays: dict[str, NDArray[Any]]) -> Any:
             "lengths": kept(lengths),
         }
     if isinstance(value, tuple):
-        return {_KIND: "tuple", "items": [_plain(item, arrays) for item in value]}
+        return {_KIND: "tuple", "items": [_plain(item, arrays, names) for item in value]}
     return value
 
 

@@ -185,7 +185,7 @@ class Spatial:
             )
         if not allowed:
             probability[self.pre.ids[:, np.newaxis] == self.post.ids] = 0.0
-        return PairProbability(probability)
+        return PairProbability(self.pre.recorder.once(probability))
 
     def _clone(self, original: Any) -> ConnectionRule:
         """A rule that draws the pairs of another projection again."""
