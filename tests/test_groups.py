@@ -405,3 +405,13 @@ def test_what_is_read_before_a_run_is_what_the_first_seed_draws():
     assert (read["sum"] == 3.0).all()
     assert any("first seed" in note for note in network.notes)
     assert "drawn for each seed" in fails(build)
+
+
+def test_projections_that_would_have_one_label_are_refused():
+    def build(sim):
+        a, b = cells(sim, 3, "a"), cells(sim, 3, "b")
+        every, synapse = sim.AllToAllConnector(), sim.StaticSynapse(weight=0.1)
+        sim.Projection(a, a, every, synapse, label="p (a->b)")
+        sim.Projection(a, a + b, every, synapse, label="p")
+
+    assert "'p (a->b)'" in fails(build)

@@ -433,7 +433,10 @@ class RecordedPopulation(Group):
             raise UnsupportedError(
                 f"{where} is drawn for some cells only; make them a population of their own, or give numbers"
             )
-        values = np.array(np.broadcast_to(np.asarray(before, np.float64), (self.size,)))
+        # arrays are copies of what the script gave, so that cells can be set one by one in place
+        values = (
+            before if isinstance(before, np.ndarray) else np.full(self.size, before, np.float64)
+        )
         values[cells] = given
         return values
 
@@ -449,7 +452,7 @@ class RecordedPopulation(Group):
         if isinstance(value, Distribution):
             drawing = self.recorder.drawing((), f"{name} of population {self.label!r}")
             return drawing.parameter(self.label, name)[cells]
-        return np.broadcast_to(np.asarray(value), (self.size,))[cells]
+        return np.array(np.broadcast_to(np.asarray(value), (self.size,))[cells])
 
     def record_part(
         self, variables: str | list[str] | None, cells: Indices | None, label: str

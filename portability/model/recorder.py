@@ -9,6 +9,7 @@ sets up, runs and ends the simulation, and draws every random quantity from the 
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from typing import Any, Protocol
@@ -473,6 +474,12 @@ class Recorder:
             notes.append("the model records no spikes, so all populations of neurons are compared")
         populations = tuple(p.described() for p in self._populations)
         projections = tuple(part for p in self._projections for part in p.described())
+        counts = Counter(p.label for p in projections)
+        if twice := [label for label, count in counts.items() if count > 1]:
+            raise RequestError(
+                f"two projections would be called {twice[0]!r}, one of them as a part of an assembly's; give "
+                "them other labels"
+            )
         taken = [p.label for p in self._populations]
         recordings = tuple(r for p in self._populations for r in p.described_recordings(taken))
         return recognise_drives(Network(populations, projections, (), tuple(notes), recordings))
