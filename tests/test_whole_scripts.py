@@ -229,6 +229,9 @@ def test_the_command_captures_writes_and_runs_a_script(tmp_path):
     assert "given ['one', '--flag']" in done.stderr
     shown = json.loads(done.stdout[: done.stdout.rindex("}") + 1])
     assert shown["simulation"] == {"duration": 100.0, "warmup": 0.0, "timestep": 0.5}
+    again = portability(tmp_path, "capture", "my script.py", "--write", "my.toml")
+    assert again.returncode == 2
+    assert "exists already" in again.stderr
     written = load_study(tmp_path / "my.toml")
     assert written.model.arguments == ["one", "--flag"]
     assert written.reference.backend == "nest"

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from pynn_portability.errors import RequestError
 from pynn_portability.files import replacing
 
 SEEDS = (1, 2, 3, 4, 5)
@@ -35,7 +36,12 @@ def script_values(script: Path, arguments: Sequence[str]) -> dict[str, Any]:
 def write_script_study(
     file: Path, values: dict[str, Any], timestep: float, duration: float
 ) -> None:
-    """Write a study file of `script_values`; it says what the script runs (ms) in a comment."""
+    """Write a study file of `script_values`; it says what the script runs (ms) in a comment.
+
+    Raises RequestError rather than to replace a file.
+    """
+    if file.exists():
+        raise RequestError(f"{file}: exists already, and a study file is not replaced")
     folder = file.resolve().parent
     script = os.path.relpath(Path(values["model"]["script"]).resolve(), folder)
     model = {**values["model"], "script": script}
