@@ -64,7 +64,7 @@ def store(tmp_path: Path) -> Store:
 
 
 MODEL = {"build": "model.py:build", "parameters": {"size": 5}}
-STUDY: Any = SimpleNamespace(model=SimpleNamespace(**MODEL))
+STUDY: Any = SimpleNamespace(model=SimpleNamespace(**MODEL, reference=MODEL["build"]))
 PLAN: Any = SimpleNamespace(
     tasks=[SimpleNamespace(request=REQUEST, run=SimpleNamespace(role="reference"))]
 )
