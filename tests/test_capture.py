@@ -356,7 +356,9 @@ def test_projections_can_be_kept_and_changed():
     assert drawn.weight == 0.1
     assert "drawn for each seed" in fails(build, use=lambda prj, drawn: len(drawn))
     assert "drawn for each seed" in fails(build, use=lambda prj, drawn: prj.get("weight", "list"))
-    assert "Projection.save" in fails(build, use=lambda prj, drawn: prj.save("weight", "file"))
+    left_out = captured(build, use=lambda prj, drawn: prj.save("weight", "file")).notes
+    assert left_out == ("what changes no spikes is left out: Projection.save",)
+    assert "Projection.nonsense" in fails(build, use=lambda prj, drawn: prj.nonsense())
     assert "weight and delay" in fails(build, use=lambda prj, drawn: prj.set(U=0.5))
 
 

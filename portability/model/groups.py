@@ -26,15 +26,20 @@ if TYPE_CHECKING:
 
 Indices = NDArray[np.int64]
 
-PLACEMENT = frozenset(
+SPIKELESS = frozenset(
     (
         "additional_parameters",
         "add_placement_constraint",
         "annotate",
+        "describe",
+        "get_machine",
         "in_partitions",
         "max_rate",
         "n_colour_bits",
         "n_synapse_cores",
+        "printWeights",
+        "save",
+        "save_positions",
         "neurons_per_core",
         "seed",
         "set_allow_delay_extensions",
@@ -52,7 +57,7 @@ PLACEMENT = frozenset(
         "SplitterPopulationVertexNeuronsSynapses",
     )
 )
-"""What places cells on cores and what else decides no spikes, mostly sPyNNaker's: calls and keywords."""
+"""What decides no spikes, calls and keywords: it places cells on cores (sPyNNaker), or writes files."""
 
 
 class Member(NamedTuple):
@@ -244,7 +249,7 @@ class Group:
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__") or name in ("recorder", "label"):
             raise AttributeError(name)
-        if name in PLACEMENT:
+        if name in SPIKELESS:
             return self.recorder.leaving_out(f"Population.{name}")
         return self.recorder.unknown(
             f"Population.{name} is not supported; supported are size, label, all_cells, slices, sample, "

@@ -23,6 +23,7 @@ from pynn_portability.model.connectivity import (
     OneToOne,
 )
 from pynn_portability.model.groups import (
+    SPIKELESS,
     Group,
     Indices,
     Member,
@@ -148,6 +149,8 @@ class RecordedProjection:
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
             raise AttributeError(name)
+        if name in SPIKELESS:
+            return self.recorder.leaving_out(f"Projection.{name}")
         return self.recorder.unknown(
             f"Projection.{name} of {self.label!r} is not supported, as synapses are drawn later, for each "
             "seed of a study; supported are pre, post, label, size, get and set"

@@ -35,7 +35,7 @@ from pynn_portability.model.connectivity import (
     listed_columns,
 )
 from pynn_portability.model.groups import (
-    PLACEMENT,
+    SPIKELESS,
     Assembly,
     Cell,
     Group,
@@ -153,7 +153,7 @@ class Recorder:
 
         def constructor(cells: Any, *args: Any, **kwargs: Any) -> None:
             kwargs = {**dict(zip(_POSITIONS.get(name, ()), args, strict=False)), **kwargs}
-            extra = [key for key in kwargs if key in PLACEMENT]
+            extra = [key for key in kwargs if key in SPIKELESS]
             self._leave_out(name, {key: kwargs.pop(key) for key in extra})
             pynn_class.__init__(cells, **kwargs)
 
@@ -209,7 +209,7 @@ class Recorder:
     def _leave_out(self, call: str, keywords: Mapping[str, object]) -> None:
         """Take down that keywords change no spikes; raises RequestError for unknown ones."""
         for key in keywords:
-            if key not in PLACEMENT:
+            if key not in SPIKELESS:
                 raise RequestError(f"{call} has no argument {key!r}")
             self._left_out[f"{call}({key}=)"] = None
 
@@ -232,7 +232,7 @@ class Recorder:
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
             raise AttributeError(name)
-        if name in PLACEMENT:
+        if name in SPIKELESS:
             return self.leaving_out(f"sim.{name}")
         if hasattr(pyNN.standardmodels.electrodes, name):
             spikes = "a constant current as i_offset of cells, and spikes as input"
@@ -497,4 +497,4 @@ class Recorder:
         if self._once:
             yield f"the same for every seed, as the script draws it: {listing(list(self._once))}"
         if self._left_out:
-            yield f"what places cells on a machine is left out: {', '.join(self._left_out)}"
+            yield f"what changes no spikes is left out: {', '.join(self._left_out)}"
