@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from command_line import portability
+from pyNN.core import IndexBasedExpression
 from pyNN.random import NumpyRNG
 from pyNN.space import Grid2D, RandomStructure, Space, Sphere
 from test_capture import captured, fails
@@ -415,3 +416,33 @@ def test_projections_that_would_have_one_label_are_refused():
         sim.Projection(a, a + b, every, synapse, label="p")
 
     assert "'p (a->b)'" in fails(build)
+
+
+def test_a_clone_of_what_leaves_pairs_out_is_refused():
+    def build(sim):
+        a = cells(sim, 30, "a")
+        every = sim.AllToAllConnector(allow_self_connections=False)
+        first = sim.Projection(a[:20], a[10:], every)
+        sim.Projection(a[:20], a[10:], sim.CloneConnector(first))
+
+    assert "CloneConnector" in fails(build)
+
+
+def test_probabilities_of_indices_and_displacements():
+    class Next(IndexBasedExpression):
+        def __call__(self, i, j):
+            return 1.0 * (j == i + 1)
+
+    def build(sim):
+        a = cells(sim, 10, "a")
+        synapse = sim.StaticSynapse(weight=0.1)
+        sim.Projection(a, a, sim.IndexBasedProbabilityConnector(Next()), synapse, label="next")
+        back = sim.DisplacementDependentProbabilityConnector(lambda d: d[0] == -2.0)
+        sim.Projection(a, a, back, synapse, label="back")
+
+    network = captured(build)
+    following, back = synapses(network, "next"), synapses(network, "back")
+    assert (following.source + 1 == following.target).all()
+    assert len(following) == 9
+    assert (back.source - 2 == back.target).all()
+    assert len(back) == 8

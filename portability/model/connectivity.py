@@ -157,6 +157,21 @@ class ConnectionRule(ABC):
         return self
 
 
+class OwnRule(ConnectionRule):
+    """A rule for which PyNN has no connector: simulators get its pairs."""
+
+    connector = "no connector of PyNN"
+    allowed = "nothing"
+    listed = True
+
+    @classmethod
+    def from_pynn(cls, connector: Any, ends: Ends, where: str) -> ConnectionRule:
+        raise NotImplementedError("PyNN has no such connector")
+
+    def to_pynn(self, sim: Any) -> Any:
+        raise ValueError(f"{type(self).__name__} is not drawn by a connector")
+
+
 @dataclass(frozen=True)
 class AllToAll(ConnectionRule):
     """Every pair once."""

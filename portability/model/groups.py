@@ -51,7 +51,8 @@ SPIKELESS = frozenset(
         "set_number_of_synapse_cores",
         "splitter",
         "use_fixed_atoms_per_core",
-        *(f"Splitter{kind}" for kind in ("PopulationVertexFixed", "PoissonDelegate")),
+        "SplitterPoissonDelegate",
+        "SplitterPopulationVertexFixed",
         "SplitterAbstractPopulationVertexFixed",
         "SplitterAbstractPopulationVertexNeuronsSynapses",
         "SplitterPopulationVertexNeuronsSynapses",
@@ -180,12 +181,19 @@ class Group:
             return NotImplemented
         return Assembly(self, other)
 
-    def set(self, **parameters: Any) -> None:
-        """Change cell parameters."""
+    def _each(
+        self, values: dict[str, Any]
+    ) -> Iterator[tuple[RecordedPopulation, Indices | None, dict[str, Any]]]:
+        """Cells by population, None for all of it, and what of ``values`` for the group is theirs."""
         start = 0
         for population, cells in self.members:
-            population.set_part(cells, _slices(parameters, start, len(cells), self.size))
+            yield population, cells, _slices(values, start, len(cells), self.size)
             start += len(cells)
+
+    def set(self, **parameters: Any) -> None:
+        """Change cell parameters."""
+        for population, cells, own in self._each(parameters):
+            population.set_part(cells, own)
 
     def tset(self, parameter: str, values: Any) -> None:
         """One value for each cell, as in older scripts."""
@@ -195,10 +203,8 @@ class Group:
 
     def initialize(self, **initial_values: Any) -> None:
         """Set initial values of state variables."""
-        start = 0
-        for population, cells in self.members:
-            population.initialize_part(cells, _slices(initial_values, start, len(cells), self.size))
-            start += len(cells)
+        for population, cells, own in self._each(initial_values):
+            population.initialize_part(cells, own)
 
     def get(self, names: Any, gather: object = True, simplify: bool = True) -> Any:
         """Cell parameters: a number, or one for each cell; a list of them for several names."""
@@ -218,7 +224,7 @@ class Group:
 
         As in PyNN, ``None`` ends all recording.
         """
-        for population, cells in self.members:
+        for population, cells, _values in self._each({}):
             population.record_part(variables, cells, self.label)
 
     def can_record(self, variable: str) -> bool:
@@ -247,13 +253,13 @@ class Group:
         return True
 
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("__") or name in ("recorder", "label"):
+        if name in ("recorder", "label"):
             raise AttributeError(name)
-        if name in SPIKELESS:
-            return self.recorder.leaving_out(f"Population.{name}")
-        return self.recorder.unknown(
-            f"Population.{name} is not supported; supported are size, label, all_cells, slices, sample, "
-            "initialize, set, get and record"
+        return self.recorder.absent(
+            "Population",
+            name,
+            "is not supported; supported are size, label, all_cells, slices, sample, initialize, set, get "
+            "and record",
         )
 
 
@@ -343,23 +349,10 @@ class RecordedPopulation(Group):
 
     local_size = size
 
-    def set(self, **parameters: Any) -> None:
-        """Change cell parameters."""
-        self.set_part(None, parameters)
-
-    def initialize(self, **initial_values: Any) -> None:
-        """Set initial values of state variables."""
-        self.initialize_part(None, initial_values)
-
-    def record(
-        self,
-        variables: str | list[str] | None,
-        to_file: object = None,
-        sampling_interval: object = None,
-        **_: object,
-    ) -> None:
-        """As of any group."""
-        self.record_part(variables, None, self.label)
+    def _each(
+        self, values: dict[str, Any]
+    ) -> Iterator[tuple[RecordedPopulation, Indices | None, dict[str, Any]]]:
+        yield self, None, values
 
     @property
     def first_id(self) -> Cell:

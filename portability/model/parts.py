@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,13 +17,14 @@ from pynn_portability.model.connectivity import (
     Draws,
     Ends,
     Indegrees,
+    OwnRule,
     Pairs,
     Wiring,
 )
 
 
 @dataclass(frozen=True)
-class Part(ConnectionRule):
+class Part(OwnRule):
     """What another rule connects between two groups of cells, as far as it is in two populations.
 
     - ``rule`` connects the groups.
@@ -41,16 +41,6 @@ class Part(ConnectionRule):
     same: bool
     distinct: bool
     drawn_as: str
-    connector = "part of a connector"
-    allowed = "nothing, as PyNN has no such connector"
-    listed = True
-
-    @classmethod
-    def from_pynn(cls, connector: Any, ends: Ends, where: str) -> Part:
-        raise NotImplementedError("PyNN has no such connector")
-
-    def to_pynn(self, sim: Any) -> Any:
-        raise ValueError("pairs between parts of populations are not drawn by a connector")
 
     @property
     def _ends(self) -> Ends:

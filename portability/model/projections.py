@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,11 +23,11 @@ from pynn_portability.model.connectivity import (
     OneToOne,
 )
 from pynn_portability.model.groups import (
-    SPIKELESS,
     Group,
     Indices,
     Member,
     RecordedPopulation,
+    View,
     same_cells,
     share_cells,
 )
@@ -54,6 +54,14 @@ class RecordedProjection:
     shape: tuple[int, ...]
     values: dict[str, Value]
 
+    @property
+    def lacks_pairs(self) -> bool:
+        """Whether it is without self-connections between groups that share some of their cells only."""
+        forbidden = not getattr(self.rule, "self_connections", True)
+        return (
+            forbidden and not same_cells(self.pre, self.post) and share_cells(self.pre, self.post)
+        )
+
     def set(self, **attributes: Any) -> None:
         """Change weights or delays of all synapses."""
         self.recorder.changing(f"set of projection {self.label!r}")
@@ -67,7 +75,7 @@ class RecordedProjection:
     def size(self, gather: bool = False) -> int:
         """Number of synapses; where it is drawn, that of the study's first seed."""
         ends = Ends(self.pre.size, self.post.size, same_cells(self.pre, self.post))
-        if not isinstance(self.rule, _COUNTED) or _without_itself_in_part(self):
+        if self.lacks_pairs or not isinstance(self.rule, _COUNTED):
             return len(self._synapses(f"the size of projection {self.label!r}"))
         return round(self.rule.expected_count(ends))
 
@@ -147,13 +155,11 @@ class RecordedProjection:
         return pd.concat(frames, ignore_index=True)
 
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("__"):
-            raise AttributeError(name)
-        if name in SPIKELESS:
-            return self.recorder.leaving_out(f"Projection.{name}")
-        return self.recorder.unknown(
-            f"Projection.{name} of {self.label!r} is not supported, as synapses are drawn later, for each "
-            "seed of a study; supported are pre, post, label, size, get and set"
+        return self.recorder.absent(
+            "Projection",
+            name,
+            f"of {self.label!r} is not supported, as synapses are drawn later, for each seed of a study; "
+            "supported are pre, post, label, size, get and set",
         )
 
     def described(self) -> list[Projection]:
@@ -173,8 +179,25 @@ class RecordedProjection:
             if len(pairs) > 1:
                 label = f"{label} ({source.population.label}->{target.population.label})"
             label = _unused(label, [p.label for p in made])
-            made.append(self._part(source, target, label))
+            if len(pairs) > 1 and isinstance(self.rule, PAIRWISE):
+                # pairs are independent, so that those of two members are what the rule says of them alone
+                made += self._alone(source, target, label).described()
+            else:
+                made.append(self._part(source, target, label))
         return made
+
+    def _alone(self, source: Member, target: Member, label: str) -> RecordedProjection:
+        """The projection between two members, as if the script had made it."""
+        sources, targets = _places(self.pre, source), _places(self.post, target)
+        own = np.ix_(np.flatnonzero(sources >= 0), np.flatnonzero(targets >= 0))
+        values = {
+            name: value[own] if isinstance(value, np.ndarray) else value
+            for name, value in self.values.items()
+        }
+        pre, post = View(*source, None), View(*target, None)
+        return replace(
+            self, label=label, pre=pre, post=post, shape=(pre.size, post.size), values=values
+        )
 
     def _part(self, source: Member, target: Member, label: str) -> Projection:
         """The part from the cells of one population to those of another."""
@@ -182,33 +205,8 @@ class RecordedProjection:
         if isinstance(self.rule, FromList | OneToOne):
             return self._listed_part(source, target, sources, targets, label)
         same = same_cells(self.pre, self.post)
-        forbidden = not getattr(self.rule, "self_connections", True)
-        shared = share_cells(self.pre, self.post)
-        rule: ConnectionRule = Part(
-            self.rule, sources, targets, same, forbidden and shared and not same, self.label
-        )
-        values = dict(self.values)
-        if isinstance(self.rule, PAIRWISE) and (sources < 0).any() | (targets < 0).any():
-            # pairs are independent, so that those of two populations are what the rule says of them alone
-            own = np.ix_(np.flatnonzero(sources >= 0), np.flatnonzero(targets >= 0))
-            values = {
-                name: value[own] if isinstance(value, np.ndarray) else value
-                for name, value in values.items()
-            }
-            one = source.population is target.population
-            itself = one and np.array_equal(source.cells, target.cells)
-            overlap = one and bool(np.intersect1d(source.cells, target.cells).size)
-            rule = Part(
-                self.rule,
-                source.cells,
-                target.cells,
-                itself,
-                forbidden and overlap and not itself,
-                label,
-            )
-            if _is_whole(source) and _is_whole(target):
-                rule = self.rule
-        return self._between(source.population, target.population, label, rule, values)
+        rule = Part(self.rule, sources, targets, same, self.lacks_pairs, self.label)
+        return self._between(source.population, target.population, label, rule)
 
     def _listed_part(
         self, source: Member, target: Member, sources: Indices, targets: Indices, label: str
@@ -244,13 +242,6 @@ _COUNTED = (AllToAll, OneToOne, FixedTotalNumber, FixedNumberPre, FixedNumberPos
 """Rules with the same number of synapses for every seed."""
 
 
-def _without_itself_in_part(projection: RecordedProjection) -> bool:
-    """Whether pairs are missing because two groups share some of their cells."""
-    forbidden = not getattr(projection.rule, "self_connections", True)
-    pre, post = projection.pre, projection.post
-    return forbidden and not same_cells(pre, post) and share_cells(pre, post)
-
-
 def _numbers(group: Group, member: Member) -> Indices:
     """For every cell of the member's population its index in the group."""
     places = _places(group, member)
@@ -264,15 +255,12 @@ PAIRWISE = (AllToAll, FixedProbability)
 """Rules that treat every pair of cells independently."""
 
 
-def refuse_overlap(rule: ConnectionRule, pre: Group, post: Group, where: str) -> None:
-    """Raise UnsupportedError for groups that share cells where this cannot be drawn without self-connections."""
-    forbidden = not getattr(rule, "self_connections", True)
-    if not forbidden or isinstance(rule, PAIRWISE) or same_cells(pre, post):
-        return
-    if share_cells(pre, post):
+def refuse_overlap(projection: RecordedProjection) -> None:
+    """Raise UnsupportedError where pairs of a cell with itself cannot be left out of what is drawn."""
+    if projection.lacks_pairs and not isinstance(projection.rule, PAIRWISE):
         raise UnsupportedError(
-            f"{where} is between groups that share some of their cells, without self-connections; this is "
-            "supported of AllToAllConnector and FixedProbabilityConnector only"
+            f"projection {projection.label!r} is between groups that share some of their cells, without "
+            "self-connections; this is supported of AllToAllConnector and FixedProbabilityConnector only"
         )
 
 

@@ -225,6 +225,13 @@ class Recorder:
     def changing(self, what: str) -> None:
         """Told before ``what`` changes the network."""
 
+    def absent(self, what: str, name: str, sentence: str) -> Any:
+        """The answer when a script asks ``what`` for something that it does not have."""
+        if name.startswith("__"):
+            raise AttributeError(name)
+        call = f"{what}.{name}"
+        return self.leaving_out(call) if name in SPIKELESS else self.unknown(f"{call} {sentence}")
+
     def unknown(self, sentence: str) -> Any:
         """The answer to what is not supported, for which ``sentence`` has the words."""
         raise UnsupportedError(sentence)
@@ -390,7 +397,7 @@ class Recorder:
         if self.dialect == "sPyNNaker" and next(iter(cells.values())).sign(receptor) < 0:
             values["weight"] = self._negative(values["weight"])
         projection = RecordedProjection(self, label, pre, post, receptor, rule, shape, values)
-        refuse_overlap(rule, pre, post, where)
+        refuse_overlap(projection)
         self._projections.append(projection)
         return projection
 

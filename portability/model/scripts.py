@@ -119,14 +119,18 @@ def capture(
 
 def explained(error: BaseException, path: Path) -> str:
     """An exception of a script as a sentence, with the line of the script."""
-    lines = [f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename == str(path)]
-    if isinstance(error, SyntaxError):
-        lines = [error.lineno]
-    line = f", line {lines[-1]}" if lines else ""
+    at = error.lineno if isinstance(error, SyntaxError) else last_line(error, path)
+    line = "" if at is None else f", line {at}"
     reason = str(error.msg if isinstance(error, SyntaxError) else error) or _statement(error)
     if isinstance(error, SystemExit):
         reason += ", a model script must not end the program"
     return f"{path}{line}: {type(error).__name__}: {reason}"
+
+
+def last_line(error: BaseException, path: Path | str) -> int | None:
+    """The last line of a script on the way to an error, None if it was not there."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return next((f.lineno for f in reversed(frames) if f.filename == str(path)), None)
 
 
 def _statement(error: BaseException) -> str:
@@ -137,5 +141,5 @@ def _statement(error: BaseException) -> str:
 
 def _line(error: BaseException, build: Build) -> str:
     source = inspect.getsourcefile(build)
-    frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename == source]
-    return f" ({source}, line {frames[-1].lineno})" if frames else ""
+    line = None if source is None else last_line(error, source)
+    return "" if line is None else f" ({source}, line {line})"

@@ -30,16 +30,14 @@ _KIND = "is"
 _CLASSES: Mapping[str, type] = {
     kind.__name__: kind
     for kind in (
-        *(
-            Network,
-            Population,
-            Projection,
-            PoissonDrive,
-            Recording,
-            Distribution,
-            Part,
-            PairProbability,
-        ),
+        Network,
+        Population,
+        Projection,
+        PoissonDrive,
+        Recording,
+        Distribution,
+        Part,
+        PairProbability,
         *RULES.values(),
     )
 }

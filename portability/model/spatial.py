@@ -26,6 +26,7 @@ from pynn_portability.model.connectivity import (
     Ends,
     FromList,
     Indegrees,
+    OwnRule,
     Pairs,
     Wiring,
 )
@@ -54,20 +55,10 @@ CONNECTORS: Mapping[str, str] = MappingProxyType(
 
 
 @dataclass(frozen=True)
-class PairProbability(ConnectionRule):
+class PairProbability(OwnRule):
     """Every pair independently with a probability of its own, ``probability[source, target]``."""
 
     probability: FloatArray
-    connector = "a probability for each pair"
-    allowed = "nothing, as PyNN has no such connector"
-    listed = True
-
-    @classmethod
-    def from_pynn(cls, connector: Any, ends: Ends, where: str) -> PairProbability:
-        raise NotImplementedError("PyNN has no such connector")
-
-    def to_pynn(self, sim: Any) -> Any:
-        raise ValueError("probabilities of pairs are not drawn by a connector")
 
     def wiring(self, ends: Ends, draws: Draws) -> Wiring:
         return _Drawn(self.probability, draws)
@@ -197,6 +188,11 @@ class Spatial:
         if len(self.pre.members) > 1 or len(self.post.members) > 1:
             raise UnsupportedError(
                 f"CloneConnector of {self._where} is not supported between assemblies; connect their members"
+            )
+        if original.lacks_pairs:
+            raise UnsupportedError(
+                f"CloneConnector of {self._where} is not supported for a projection without self-connections "
+                "between groups that share some of their cells"
             )
         everyone = np.arange(self.pre.size), np.arange(self.post.size)
         same = np.array_equal(self.pre.ids, self.post.ids)

@@ -27,7 +27,7 @@ import pyNN.mock
 from pynn_portability.errors import RequestError, UnsupportedError
 from pynn_portability.model.network import Network
 from pynn_portability.model.recorder import Drawn, Recorder
-from pynn_portability.model.scripts import explained
+from pynn_portability.model.scripts import explained, last_line
 
 SIMULATORS = (
     *("nest", "neuron", "brian", "brian2", "spiNNaker", "mock", "arbor", "moose", "pcsim"),
@@ -97,7 +97,7 @@ def _after_failure(
     recorder: ScriptRecorder, error: BaseException, path: Path, arguments: Sequence[str]
 ) -> None:
     """What is left when the script failed: its model if it had run, otherwise an exception."""
-    line = _line(error, path)
+    line = last_line(error, path)
     if isinstance(error, RequestError):
         raise RequestError(f"{error} ({path}, line {line})") from error
     if recorder.elapsed:
@@ -121,16 +121,6 @@ def _after_failure(
             f"{path}, line {line}: the script waits for input, which it does not get here"
         ) from error
     raise RequestError(explained(error, path)) from error
-
-
-def _line(error: BaseException, path: Path) -> int | str:
-    """The last line of the script on the way to an error."""
-    trace, line = error.__traceback__, None
-    while trace is not None:
-        if trace.tb_frame.f_code.co_filename == str(path):
-            line = trace.tb_lineno
-        trace = trace.tb_next
-    return "?" if line is None else line
 
 
 class _Finished(BaseException):
