@@ -2,6 +2,7 @@
 
 import json
 import sys
+import types
 from pathlib import Path
 
 import pytest
@@ -47,6 +48,17 @@ def test_whatever_simulator_a_script_imports(tmp_path, start):
     assert [p.size for p in network.populations] == [5]
     assert protocol == Protocol(0.5, 20.0)
     assert modules <= {name for name in sys.modules if name.startswith(("pyNN.", "spynnaker"))}
+
+
+def test_a_simulator_that_is_loaded_already_is_not_used(tmp_path, monkeypatch):
+    package, module = types.ModuleType("spynnaker"), types.ModuleType("spynnaker.pyNN")
+    package.__path__, package.pyNN = [], module
+    monkeypatch.setitem(sys.modules, "spynnaker", package)
+    monkeypatch.setitem(sys.modules, "spynnaker.pyNN", module)
+    text = f"import spynnaker.pyNN as sim\nsim.setup(1.0)\n{CELLS}cells.record('spikes')\nsim.run(5.0)\n"
+    _, protocol = recorded(tmp_path, text)
+    assert protocol.duration == 5.0
+    assert sys.modules["spynnaker.pyNN"] is module
 
 
 def test_names_imported_by_a_star(tmp_path):

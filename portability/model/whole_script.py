@@ -422,8 +422,12 @@ class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
 @contextmanager
 def _in_place_of_simulators(recorder: ScriptRecorder) -> Iterator[None]:
     """With a module that records in place of every simulator; afterwards they are what they were."""
-    simulators = [f"pyNN.{name}" for name in SIMULATORS]
-    before = {n: m for n, m in sys.modules.items() if n.startswith(tuple(simulators))}
+    simulators = {*DISTRIBUTIONS, *(f"pyNN.{name}" for name in SIMULATORS)}
+    before = {
+        name: module
+        for name, module in sys.modules.items()
+        if name in simulators or name.startswith(tuple(f"{simulator}." for simulator in simulators))
+    }
     attributes = {n: vars(pyNN)[n] for n in SIMULATORS if n in vars(pyNN)}
     for name in before:
         del sys.modules[name]
