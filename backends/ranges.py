@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from pynn_portability.errors import RequestError
-from pynn_portability.model.network import Distribution, Network, PoissonDrive, Projection
+from pynn_portability.model.distribution import Distribution
+from pynn_portability.model.network import Network, PoissonDrive, Projection
 from pynn_portability.realize.distributions import quantile
 from pynn_portability.realize.realization import Realization
 from pynn_portability.realize.streams import LARGEST_UNIFORM, SMALLEST_UNIFORM

@@ -65,8 +65,8 @@ from pynn_portability.formats.spinnaker import (
 )
 from pynn_portability.formats.weights import WeightFormat
 from pynn_portability.model.cells import RECEPTORS, Receptor
+from pynn_portability.model.distribution import Distribution
 from pynn_portability.model.network import (
-    Distribution,
     Network,
     PoissonDrive,
     Population,

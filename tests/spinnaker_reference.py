@@ -30,8 +30,8 @@ from pynn_portability.model.connectivity import (
     FromList,
     OneToOne,
 )
+from pynn_portability.model.distribution import Distribution
 from pynn_portability.model.network import (
-    Distribution,
     Network,
     PoissonDrive,
     Population,

@@ -21,7 +21,8 @@ from pynn_portability.errors import RequestError
 from pynn_portability.formats.names import number_format
 from pynn_portability.model.cells import Receptor
 from pynn_portability.model.connectivity import FixedNumberPre, FixedTotalNumber
-from pynn_portability.model.network import Distribution, Network, Population, Projection
+from pynn_portability.model.distribution import Distribution
+from pynn_portability.model.network import Network, Population, Projection
 from pynn_portability.probe.compliance import (
     CELL_TYPES,
     CURRENT_BASED,

@@ -16,7 +16,7 @@ from pynn_portability.model.connectivity import (
     FixedTotalNumber,
     OneToOne,
 )
-from pynn_portability.model.network import Distribution
+from pynn_portability.model.distribution import Distribution
 from pynn_portability.model.scripts import capture, load_model, model_parameters, shipped_models
 from pynn_portability.realize.realization import Realization
 
@@ -111,6 +111,13 @@ def test_spike_times_of_one_cell_are_as_those_of_two(size):
         (
             lambda sim: sim.FixedNumberPostConnector(4, with_replacement=True),
             FixedNumberPost(4, with_replacement=True),
+        ),
+        (lambda sim: sim.FixedNumberPreConnector(25), FixedNumberPre(25)),
+        (
+            lambda sim: sim.FixedNumberPreConnector(
+                sim.RandomDistribution("binomial", n=8, p=0.5), with_replacement=True
+            ),
+            FixedNumberPre(Distribution("binomial", {"n": 8.0, "p": 0.5}), with_replacement=True),
         ),
     ],
 )
@@ -242,9 +249,20 @@ def test_wrong_requests():
     assert "label" in fails(lambda sim: sim.Population(1, sim.IF_curr_exp(), label=3))
     assert "a number" in with_populations(lambda sim, a, b: a.initialize(v=10**400))
     assert "a number" in with_populations(lambda sim, a, b: a.initialize(v="-65"))
-    assert "only 9" in project(
-        lambda sim: sim.FixedNumberPreConnector(10, allow_self_connections=False)
+    assert "no cell to choose" in fails(
+        lambda sim: sim.Projection(
+            (one := sim.Population(1, sim.IF_curr_exp())),
+            one,
+            sim.FixedNumberPreConnector(1, allow_self_connections=False),
+        )
     )
+    assert "only 100" in project(
+        lambda sim: sim.FixedTotalNumberConnector(101, with_replacement=False)
+    )
+    assert "drawn from normal(mu=5, sigma=1); allowed are uniform_int" in project(
+        lambda sim: sim.FixedNumberPreConnector(sim.RandomDistribution("normal", (5.0, 1.0)))
+    )
+    assert "points" in project(lambda sim: sim.FixedNumberPreConnector(2, location_selector="soma"))
     assert "0 to 9" in project(lambda sim: sim.FromListConnector([(0, 10, 1.0, 1.0)]))
 
 

@@ -17,7 +17,8 @@ from test_loihi import compiled
 
 from pynn_portability.formats.machines import SHIPPED, Machine, MachineWeights, load_machine
 from pynn_portability.model.connectivity import FixedTotalNumber
-from pynn_portability.model.network import Distribution, Network, Population, Projection
+from pynn_portability.model.distribution import Distribution
+from pynn_portability.model.network import Network, Population, Projection
 from pynn_portability.realize.realization import Realization, Synapses
 
 SCRIPTS = Path(__file__).parent / "chips"

@@ -19,7 +19,8 @@ from pynn_portability.backends import spinnaker
 from pynn_portability.errors import RequestError
 from pynn_portability.formats.names import number_format
 from pynn_portability.model.connectivity import AllToAll
-from pynn_portability.model.network import Distribution, Network, Population, Projection
+from pynn_portability.model.distribution import Distribution
+from pynn_portability.model.network import Network, Population, Projection
 from pynn_portability.probe.compliance import cells, connection, drive, sources
 from pynn_portability.realize.realization import Realization
 from pynn_portability.results import assembling as results

@@ -29,8 +29,8 @@ from pynn_portability.formats.arithmetic import FixedPoint
 from pynn_portability.formats.names import number_format
 from pynn_portability.model.cells import Receptor
 from pynn_portability.model.connectivity import AllToAll, FixedTotalNumber, FromList
+from pynn_portability.model.distribution import Distribution
 from pynn_portability.model.network import (
-    Distribution,
     Network,
     PoissonDrive,
     Population,

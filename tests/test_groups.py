@@ -160,13 +160,53 @@ def test_parts_that_there_are_not(use, words):
     assert words in fails(lambda sim: use(cells(sim, 10, "a")))
 
 
-def test_drawn_values_of_some_cells_are_refused():
+def test_drawn_values_of_some_cells_are_the_same_for_every_seed():
     def build(sim):
         a = cells(sim, 10, "a")
-        a.initialize(v=sim.RandomDistribution("uniform", (-65.0, -50.0)))
+        uniform = sim.RandomDistribution("uniform", (-65.0, -50.0))
+        a.initialize(v=uniform)
         a[:5].initialize(v=-60.0)
+        a[5:].set(tau_m=sim.RandomDistribution("uniform", (5.0, 6.0)))
 
-    assert "drawn for some cells only" in fails(build)
+    network = captured(build)
+    (a,) = network.populations
+    v, tau_m = a.initial_values["v"], a.parameters["tau_m"]
+    assert (v[:5] == -60.0).all()
+    assert ((v[5:] > -65.0) & (v[5:] < -50.0)).all()
+    assert len(np.unique(v)) == 6
+    assert (tau_m[:5] == 20.0).all()
+    assert ((tau_m[5:] > 5.0) & (tau_m[5:] < 6.0)).all()
+    assert network.fingerprint() == captured(build).fingerprint()
+    (note,) = network.notes
+    assert note.startswith("the same for every seed, as the script draws it: 'a': ")
+    assert "initial v of some cells" in note
+
+
+def test_connections_one_way_only():
+    """PyNN's rule: only a cell of a higher index is connected to one of a lower."""
+
+    def build(sim):
+        a = cells(sim, 60, "a")
+        synapse = sim.StaticSynapse(weight=0.1)
+        one_way = {"allow_self_connections": "NoMutual"}
+        sim.Projection(a, a, sim.FixedProbabilityConnector(0.5, **one_way), synapse, label="half")
+        near = sim.DistanceDependentProbabilityConnector("d < 3", **one_way)
+        sim.Projection(a, a, near, synapse, label="near")
+
+    network = captured(build)
+    half, near = synapses(network, "half"), synapses(network, "near")
+    assert (half.source > half.target).all()
+    # binomial of 1,770 pairs: six standard deviations
+    assert abs(len(half) - 885) < 6 * np.sqrt(1770 / 4)
+    assert set((near.source - near.target).tolist()) == {1, 2}
+    assert len(near) == 59 + 58
+
+    def between(sim):
+        a, b = cells(sim, 5, "a"), cells(sim, 5, "b")
+        one_way = sim.FixedProbabilityConnector(0.5, allow_self_connections="NoMutual")
+        sim.Projection(a, b, one_way, sim.StaticSynapse(weight=0.1))
+
+    assert "between different cells" in fails(between)
 
 
 def test_recorded_parts_are_compared_under_their_own_labels(tmp_path):

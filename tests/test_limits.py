@@ -148,7 +148,7 @@ def test_conductances_beyond_what_was_measured_are_refused(backend: str) -> None
 def test_drawn_time_constants_are_looked_at_when_they_are_drawn() -> None:
     from dataclasses import replace  # noqa: PLC0415
 
-    from pynn_portability.model.network import Distribution  # noqa: PLC0415
+    from pynn_portability.model.distribution import Distribution  # noqa: PLC0415
 
     network = limits.network(limits.Case("IF_curr_exp", 0.5, 1.0, 1.0))
     source, cells = network.populations

@@ -15,8 +15,8 @@ from pynn_portability.formats.loihi import WORD, constants
 from pynn_portability.formats.names import number_format
 from pynn_portability.model.cells import Receptor
 from pynn_portability.model.connectivity import AllToAll, FromList
+from pynn_portability.model.distribution import Distribution
 from pynn_portability.model.network import (
-    Distribution,
     Network,
     PoissonDrive,
     Population,

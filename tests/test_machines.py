@@ -32,8 +32,8 @@ from pynn_portability.formats.number_format import NumberFormat
 from pynn_portability.formats.ring_buffers import ring_buffers
 from pynn_portability.model.cells import Receptor
 from pynn_portability.model.connectivity import AllToAll, FixedTotalNumber, FromList
+from pynn_portability.model.distribution import Distribution
 from pynn_portability.model.network import (
-    Distribution,
     Network,
     PoissonDrive,
     Population,

@@ -13,7 +13,7 @@ import pyNN.mock as sim
 import pytest
 from pyNN.random import NumpyRNG
 
-from pynn_portability.model.network import Distribution
+from pynn_portability.model.distribution import Distribution
 from pynn_portability.model.scripts import capture
 from pynn_portability.models import microcircuit
 from pynn_portability.models.microcircuit import POPULATIONS, SIZES, build

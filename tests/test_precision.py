@@ -23,7 +23,13 @@ from pynn_portability.formats.schemes import (
 )
 from pynn_portability.formats.weights import CodeBook, ExactWeights
 from pynn_portability.model.connectivity import AllToAll, FromList
-from pynn_portability.model.network import Distribution, Network, Population, Projection, Value
+from pynn_portability.model.distribution import Distribution
+from pynn_portability.model.network import (
+    Network,
+    Population,
+    Projection,
+    Value,
+)
 from pynn_portability.realize.distributions import mean_and_sd, quantile
 from pynn_portability.realize.realization import Realization
 

@@ -15,8 +15,8 @@ from pynn_portability.model.connectivity import (
     FromList,
     OneToOne,
 )
+from pynn_portability.model.distribution import Distribution
 from pynn_portability.model.network import (
-    Distribution,
     Network,
     PoissonDrive,
     Population,
@@ -38,6 +38,10 @@ CONNECTORS = [
     FixedNumberPre(17, with_replacement=True),
     FixedNumberPost(23),
     FixedNumberPost(23, with_replacement=True),
+    FixedNumberPre(250),
+    FixedNumberPre(Distribution("binomial", {"n": 40.0, "p": 0.3})),
+    FixedNumberPost(Distribution("uniform_int", {"low": 90.0, "high": 150.0})),
+    FixedNumberPost(Distribution("poisson", {"lambda_": 5.0}), with_replacement=True),
     FromList(np.array([3, 3, 0]), np.array([1, 1, 119])),
 ]
 
@@ -175,6 +179,38 @@ def test_connector_definitions():
     s = drawn(FromList(np.array([3, 3, 0]), np.array([1, 1, 119])))
     assert s.source.tolist() == [3, 3, 0]
     assert s.target.tolist() == [1, 1, 119]
+
+
+def test_nobody_is_chosen_again_before_everybody_was():
+    s = all_synapses(Realization(network(FixedNumberPre(250)), 1, 0.1))
+    times = np.zeros((100, 120), int)
+    np.add.at(times, (s.source, s.target), 1)
+    assert (times.sum(axis=0) == 250).all()
+    assert set(times.flat) == {2, 3}
+    own = all_synapses(
+        Realization(network(FixedNumberPost(9, self_connections=False), 5), 1, 0.1), "A->A"
+    )
+    times = np.zeros((5, 5), int)
+    np.add.at(times, (own.source, own.target), 1)
+    assert (times.sum(axis=1) == 9).all()
+    assert sorted(times.flat) == [0] * 5 + [2] * 15 + [3] * 5
+
+
+@pytest.mark.parametrize(
+    "connector",
+    [rule for rule in CONNECTORS if isinstance(rule, FixedNumberPre | FixedNumberPost)],
+    ids=repr,
+)
+def test_the_in_degree_law_of_fixed_numbers_is_that_of_their_draws(connector):
+    """24,000 in-degrees: six standard errors of the mean are exceeded about once in 1e8 cases, and the relative
+    SD of the variance is below 0.02, as their kurtosis is about 3 and those of one seed hardly depend on each other."""
+    net = network(connector)
+    law = connector.indegrees(net.ends(net.projections[0]))
+    drawn = np.concatenate(
+        [degrees(all_synapses(Realization(net, seed, 0.1)).target, 120) for seed in range(1, 201)]
+    )
+    assert abs(drawn.mean() - law.mean) <= 6 * drawn.std() / np.sqrt(len(drawn)) + 1e-9
+    assert drawn.var() == pytest.approx(law.variance, rel=0.1, abs=1e-9)
 
 
 @pytest.mark.parametrize(

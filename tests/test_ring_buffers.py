@@ -18,7 +18,13 @@ from pynn_portability.formats.ring_buffers import (
 )
 from pynn_portability.model.cells import Receptor
 from pynn_portability.model.connectivity import AllToAll, FixedNumberPre, FixedTotalNumber, OneToOne
-from pynn_portability.model.network import Distribution, Network, PoissonDrive, Projection, Value
+from pynn_portability.model.distribution import Distribution
+from pynn_portability.model.network import (
+    Network,
+    PoissonDrive,
+    Projection,
+    Value,
+)
 from pynn_portability.probe.compliance import cells
 from pynn_portability.realize.realization import Realization, Synapses
 

@@ -10,7 +10,8 @@ import pytest
 from command_line import portability
 
 from pynn_portability.judge.statistics import statistics
-from pynn_portability.model.network import Distribution, Network
+from pynn_portability.model.distribution import Distribution
+from pynn_portability.model.network import Network
 from pynn_portability.model.scripts import capture, load_model
 from pynn_portability.model.transforms import MODEL_FAULTS, plant
 from pynn_portability.probe.faults import SPIKE_FAULTS, faulty_spikes

@@ -35,7 +35,8 @@ from pynn_portability.model.connectivity import (
     FixedTotalNumber,
     FromList,
 )
-from pynn_portability.model.network import Distribution, Network, Projection, Value
+from pynn_portability.model.distribution import Distribution
+from pynn_portability.model.network import Network, Projection, Value
 from pynn_portability.probe.compliance import cells, connection, drive, recurrent, sources
 from pynn_portability.realize.realization import Realization, Synapses
 from pynn_portability.spinnaker import deployment, findings

@@ -15,7 +15,13 @@ from pynn_portability.formats.names import machine_formats, number_format
 from pynn_portability.formats.number_format import MOST_DRAWN, QUANTILES
 from pynn_portability.model.cells import Receptor
 from pynn_portability.model.connectivity import AllToAll, FixedTotalNumber, FromList
-from pynn_portability.model.network import Distribution, Network, PoissonDrive, Projection, Value
+from pynn_portability.model.distribution import Distribution
+from pynn_portability.model.network import (
+    Network,
+    PoissonDrive,
+    Projection,
+    Value,
+)
 from pynn_portability.probe.compliance import cells
 from pynn_portability.realize.realization import Realization, Synapses
 

@@ -5,6 +5,7 @@ import sys
 import types
 from pathlib import Path
 
+import numpy as np
 import pytest
 from command_line import portability
 
@@ -260,3 +261,30 @@ def test_the_command_captures_writes_and_runs_a_script(tmp_path):
     done = portability(tmp_path, "run", "my.toml", "--nonsense")
     assert done.returncode == 2
     assert "'--nonsense'" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("draw", "said"),
+    [
+        ("np.random.uniform(-70.0, -60.0, 5)", "numbers from numpy.random"),
+        ("np.random.default_rng().uniform(-70.0, -60.0, 5)", "numbers from a generator of NumPy"),
+        ("np.random.RandomState().uniform(-70.0, -60.0, 5)", "numbers from a generator of NumPy"),
+        ("[random.uniform(-70.0, -60.0) for _ in range(5)]", "numbers from random"),
+    ],
+)
+def test_what_a_script_draws_without_a_seed_is_the_same_twice(tmp_path, draw, said):
+    text = f"import random\nimport numpy as np\n{START}cells.initialize(v={draw})\nsim.run(5.0)\n"
+    state = np.random.mtrand._rand.get_state()[1].copy()
+    first, again, other = (recorded(tmp_path, text, seed=seed)[0] for seed in (3, 3, 4))
+    assert first.fingerprint() == again.fingerprint() != other.fingerprint()
+    assert first.notes == (f"the same for every seed, as the script draws it: {said}",)
+    assert (np.random.mtrand._rand.get_state()[1] == state).all()
+
+
+def test_generators_that_decide_nothing_are_not_mentioned(tmp_path):
+    text = (
+        f"import numpy as np\nfrom pyNN.random import NumpyRNG\n{START}"
+        "rng = NumpyRNG()\ncells.initialize(v=sim.RandomDistribution('uniform', (-70, -60), rng=rng))\n"
+        "sim.run(5.0)\nnp.random.rand()\n"
+    )
+    assert recorded(tmp_path, text)[0].notes == ()

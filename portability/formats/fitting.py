@@ -30,7 +30,8 @@ import numpy as np
 import scipy  # loads its parts at first use; most runs need no scipy.special
 from numpy.typing import NDArray
 
-from pynn_portability.model.network import Distribution, Value
+from pynn_portability.model.distribution import Distribution
+from pynn_portability.model.network import Value
 from pynn_portability.realize.distributions import NEGLIGIBLE_BOUND, mean_and_sd, quantile
 
 FloatArray = NDArray[np.float64]

@@ -36,7 +36,8 @@ from pynn_portability.formats.weights import (
     Represent,
     WeightFormat,
 )
-from pynn_portability.model.network import Distribution, Network, PoissonDrive, Projection
+from pynn_portability.model.distribution import Distribution
+from pynn_portability.model.network import Network, PoissonDrive, Projection
 from pynn_portability.realize.distributions import mean_and_sd, quantile
 from pynn_portability.realize.realization import Realization
 from pynn_portability.realize.streams import Stream

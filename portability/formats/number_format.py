@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from pynn_portability.errors import listing
 from pynn_portability.formats.arithmetic import State
 from pynn_portability.formats.weights import HeldWeights, WeightFormat
+from pynn_portability.model.distribution import Distribution
 from pynn_portability.model.network import (
-    Distribution,
     Network,
     PoissonDrive,
     Projection,

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pynn_portability.model.network import Distribution, Network, PoissonDrive, Projection
+from pynn_portability.model.distribution import Distribution
+from pynn_portability.model.network import Network, PoissonDrive, Projection
 from pynn_portability.realize.distributions import quantile
 from pynn_portability.realize.realization import Realization, to_steps
 from pynn_portability.realize.streams import LARGEST_UNIFORM, SMALLEST_UNIFORM

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pynn_portability.errors import RequestError, UnsupportedError
+from pynn_portability.model.distribution import Distribution
 
 FloatArray = NDArray[np.float64]
 MAX_SYNAPSES = 2**62  # numbers of synapses are 64-bit integers
@@ -59,6 +60,9 @@ class Draws(Protocol):
     def row_uniforms(self, n_rows: int) -> FloatArray:
         """A uniform number in (0, 1) for every row, shape ``(n_rows,)``."""
 
+    def row_numbers(self, distribution: Distribution, n_rows: int) -> FloatArray:
+        """A number of synapses for every row, shape ``(n_rows,)``."""
+
     def partition(self, n_rows: int, row_size: int, total: int) -> NDArray[np.int64]:
         """Numbers per row when ``total`` cells of equal rows are drawn once each, shape ``(n_rows,)``."""
 
@@ -81,6 +85,7 @@ class Rows:
 
     Row i has the synapses from ``offsets[i]`` to ``offsets[i + 1]``, each with one of ``n_partners``
     cells, drawn with or without replacement; with ``distinct`` not with the cell of the row's own number.
+    Rows that are longer than there are partners have all of them before one is drawn again.
     """
 
     offsets: NDArray[np.int64]
@@ -266,9 +271,13 @@ class FixedTotalNumber(ConnectionRule):
 
     @classmethod
     def from_pynn(cls, connector: Any, ends: Ends, where: str) -> FixedTotalNumber:
-        rule = cls(*_number(connector, where))
+        self_connections = _self_connections(connector, where)
+        rule = cls(_number(connector, where), bool(connector.with_replacement), self_connections)
         available = ends.n_sources * (ends.n_targets - _without_itself(rule, ends))
-        _refuse_too_many(rule.n, available, rule.with_replacement, cls.connector, where)
+        if rule.n > available and (not rule.with_replacement or available == 0):
+            raise RequestError(
+                f"{cls.connector}({rule.n}) of {where}: only {available} can be chosen without replacement"
+            )
         return rule
 
     def to_pynn(self, sim: Any) -> Any:
@@ -298,81 +307,109 @@ class FixedTotalNumber(ConnectionRule):
 
 
 @dataclass(frozen=True)
-class FixedNumberPre(ConnectionRule):
-    """Exactly ``n`` sources for every target (fixed in-degree)."""
+class FixedNumber(ConnectionRule):
+    """So many partners for every cell of one population, each drawn anew: the others of a row.
 
-    n: int
+    ``n`` is a number for all, or a distribution of whole numbers from which each cell's is drawn. Without
+    replacement nobody is chosen another time before everybody was, as in PyNN.
+    """
+
+    n: int | Distribution
     with_replacement: bool = False
     self_connections: bool = True
-    connector = "FixedNumberPreConnector"
-    allowed = "a whole number of sources, zero or more"
 
     @classmethod
-    def from_pynn(cls, connector: Any, ends: Ends, where: str) -> FixedNumberPre:
-        rule = cls(*_number(connector, where))
-        available = ends.n_sources - _without_itself(rule, ends)
-        _refuse_too_many(rule.n, available, rule.with_replacement, cls.connector, where)
+    def from_pynn(cls, connector: Any, ends: Ends, where: str) -> FixedNumber:
+        self_connections = _self_connections(connector, where)
+        given = connector.n
+        n = _whole_numbers(given, where) if hasattr(given, "next") else _number(connector, where)
+        rule = cls(n, bool(connector.with_replacement), self_connections)
+        if n != 0 and not rule.available(ends):
+            raise RequestError(f"{cls.connector}({given}) of {where}: there is no cell to choose")
         return rule
 
     def to_pynn(self, sim: Any) -> Any:
-        return sim.FixedNumberPreConnector(
-            self.n, self.self_connections, with_replacement=self.with_replacement
+        n = self.n
+        if isinstance(n, Distribution):
+            n = sim.RandomDistribution(n.name, **n.parameters)
+        connector = getattr(sim, self.connector)
+        return connector(n, self.self_connections, with_replacement=self.with_replacement)
+
+    @abstractmethod
+    def available(self, ends: Ends) -> int:
+        """Number of cells that each chooses from."""
+
+    def _rows(self, n_rows: int, n_partners: int, ends: Ends, draws: Draws) -> Rows:
+        numbers = (
+            draws.row_numbers(self.n, n_rows)
+            if isinstance(self.n, Distribution)
+            else np.full(n_rows, self.n)
         )
+        return Rows.of(numbers, n_partners, _without_itself(self, ends), self.with_replacement)
 
-    def wiring(self, ends: Ends, draws: Draws) -> Wiring:
-        rows = Rows.of(
-            np.full(ends.n_targets, self.n),
-            ends.n_sources,
-            _without_itself(self, ends),
-            self.with_replacement,
-        )
-        return _OfTargets(rows, draws)
+    def _numbers(self) -> tuple[FloatArray, FloatArray]:
+        """The numbers that a cell may have, and their probabilities."""
+        if not isinstance(self.n, Distribution):
+            return np.array([float(self.n)]), np.ones(1)
+        return whole_numbers(self.n)
 
-    def indegrees(self, ends: Ends) -> Indegrees:
-        sources = ends.n_sources - _without_itself(self, ends)
-        return Indegrees(self.n, 0.0, sources, not self.with_replacement)
-
-    def with_other_indegrees(self, ends: Ends) -> ConnectionRule:
-        return FixedTotalNumber(self.n * ends.n_targets)
+    def _moments(self) -> tuple[float, float]:
+        """Mean and variance of a cell's number."""
+        numbers, probability = self._numbers()
+        mean = float(numbers @ probability)
+        return mean, float((numbers - mean) ** 2 @ probability)
 
 
 @dataclass(frozen=True)
-class FixedNumberPost(ConnectionRule):
-    """Exactly ``n`` targets for every source (fixed out-degree)."""
+class FixedNumberPre(FixedNumber):
+    """``n`` sources for every target (fixed in-degree)."""
 
-    n: int
-    with_replacement: bool = False
-    self_connections: bool = True
-    connector = "FixedNumberPostConnector"
-    allowed = "a whole number of targets, zero or more"
+    connector = "FixedNumberPreConnector"
+    allowed = "a whole number of sources, zero or more, or a distribution of whole numbers"
 
-    @classmethod
-    def from_pynn(cls, connector: Any, ends: Ends, where: str) -> FixedNumberPost:
-        rule = cls(*_number(connector, where))
-        available = ends.n_targets - _without_itself(rule, ends)
-        _refuse_too_many(rule.n, available, rule.with_replacement, cls.connector, where)
-        return rule
-
-    def to_pynn(self, sim: Any) -> Any:
-        return sim.FixedNumberPostConnector(
-            self.n, self.self_connections, with_replacement=self.with_replacement
-        )
+    def available(self, ends: Ends) -> int:
+        return ends.n_sources - _without_itself(self, ends)
 
     def wiring(self, ends: Ends, draws: Draws) -> Wiring:
-        rows = Rows.of(
-            np.full(ends.n_sources, self.n),
-            ends.n_targets,
-            _without_itself(self, ends),
-            self.with_replacement,
-        )
-        return _OfSources(rows, draws)
+        return _OfTargets(self._rows(ends.n_targets, ends.n_sources, ends, draws), draws)
 
     def indegrees(self, ends: Ends) -> Indegrees:
-        itself = _without_itself(self, ends)
-        sources, targets = ends.n_sources - itself, ends.n_targets - itself
-        mean = sources * self.n / targets
-        variance = mean * (1 - (1 if self.with_replacement else self.n) / targets)
-        return Indegrees(mean, variance, sources, not self.with_replacement)
+        mean, variance = self._moments()
+        sources = self.available(ends)
+        largest = self._numbers()[0].max(initial=0.0)
+        return Indegrees(mean, variance, sources, not self.with_replacement and largest <= sources)
+
+    def with_other_indegrees(self, ends: Ends) -> ConnectionRule:
+        return FixedTotalNumber(round(self._moments()[0] * ends.n_targets))
+
+
+@dataclass(frozen=True)
+class FixedNumberPost(FixedNumber):
+    """``n`` targets for every source (fixed out-degree)."""
+
+    connector = "FixedNumberPostConnector"
+    allowed = "a whole number of targets, zero or more, or a distribution of whole numbers"
+
+    def available(self, ends: Ends) -> int:
+        return ends.n_targets - _without_itself(self, ends)
+
+    def wiring(self, ends: Ends, draws: Draws) -> Wiring:
+        return _OfSources(self._rows(ends.n_sources, ends.n_targets, ends, draws), draws)
+
+    def indegrees(self, ends: Ends) -> Indegrees:
+        """Sums over sources, each of which chooses a target once with a probability, or more often."""
+        sources, targets = ends.n_sources - _without_itself(self, ends), self.available(ends)
+        if not targets:
+            return Indegrees(0.0, 0.0, sources, True)
+        numbers, probability = self._numbers()
+        per_target = numbers / targets
+        # of one source: how often a target is chosen, on average, and the variance of that
+        part = per_target % 1
+        within = per_target * (1 - 1 / targets) if self.with_replacement else part * (1 - part)
+        mean = float(per_target @ probability)
+        variance = float((within + (per_target - mean) ** 2) @ probability)
+        distinct = not self.with_replacement and numbers.max(initial=0.0) <= targets
+        return Indegrees(sources * mean, sources * variance, sources, distinct)
 
 
 @dataclass(frozen=True)
@@ -429,13 +466,11 @@ RULES: Mapping[str, type[ConnectionRule]] = {
 def connection_rule(connector: Any, ends: Ends, where: str) -> ConnectionRule:
     """The rule of a connector object of PyNN; ``where`` names the projection.
 
-    Raises RequestError for a connector that is not known here, and as the rule does.
+    Raises UnsupportedError for a connector that is not known here, and RequestError as the rule does.
     """
     name = type(connector).__name__
     if name not in RULES:
-        raise UnsupportedError(
-            f"{name} of {where} is not supported; supported are {', '.join(RULES)}"
-        )
+        raise UnsupportedError(f"{name} of {where} is not supported")
     return RULES[name].from_pynn(connector, ends, where)
 
 
@@ -474,9 +509,8 @@ def _self_connections(connector: Any, where: str) -> bool:
     return allowed
 
 
-def _number(connector: Any, where: str) -> tuple[int, bool, bool]:
-    """Number of synapses of a connector, whether it draws with replacement, and self-connections."""
-    self_connections = _self_connections(connector, where)
+def _number(connector: Any, where: str) -> int:
+    """Number of synapses of a connector."""
     name = type(connector).__name__
     if not isinstance(connector.n, int | np.integer) or isinstance(connector.n, bool):
         raise UnsupportedError(
@@ -488,20 +522,55 @@ def _number(connector: Any, where: str) -> tuple[int, bool, bool]:
             f"{name}({connector.n:g}) of {where}: allowed is {RULES[name].allowed}, and at most "
             f"{MAX_SYNAPSES}"
         )
-    return int(connector.n), bool(connector.with_replacement), self_connections
+    return int(connector.n)
 
 
-def _refuse_too_many(
-    n: int, available: int, with_replacement: bool, connector: str, where: str
-) -> None:
-    if n > available and (not with_replacement or available == 0):
+WHOLE = {"uniform_int": ("low", "high"), "poisson": ("lambda_",), "binomial": ("n", "p")}
+"""Distributions of whole numbers, and their parameters."""
+
+
+def _whole_numbers(given: Any, where: str) -> Distribution:
+    """The distribution of a number of synapses; RequestError if it is not one of numbers from 0 on."""
+    p = {name: float(value) for name, value in given.parameters.items()}
+    match given.name:
+        case "uniform_int":
+            valid = 0 <= p["low"] <= p["high"] - 1 <= MAX_SYNAPSES
+        case "poisson":
+            valid = 0 <= p["lambda_"] <= MAX_SYNAPSES
+        case "binomial":
+            valid = 0 <= p["p"] <= 1 and 0 <= p["n"] <= MAX_SYNAPSES and p["n"].is_integer()
+        case _:
+            valid = False
+    if not valid:
+        text = ", ".join(f"{name}={value:g}" for name, value in p.items())
         raise RequestError(
-            f"{connector}({n}) of {where}: only {available} can be chosen without replacement"
+            f"the number of synapses of {where} is drawn from {given.name}({text}); allowed are {', '.join(WHOLE)}, "
+            "with parameters that give whole numbers from 0 on"
         )
+    return Distribution(given.name, p)
+
+
+def whole_numbers(distribution: Distribution) -> tuple[FloatArray, FloatArray]:
+    """Values of one of `WHOLE` and their probabilities, but for values less likely than 1e-12 in all."""
+    import scipy.stats  # noqa: PLC0415 - takes long to import, and few networks need it
+
+    p = distribution.parameters
+    if distribution.name == "uniform_int":
+        values = np.arange(p["low"], p["high"], dtype=np.float64)
+        return values, np.full(len(values), 1 / len(values))
+    law = (
+        scipy.stats.poisson(p["lambda_"])
+        if distribution.name == "poisson"
+        else scipy.stats.binom(p["n"], p["p"])
+    )
+    low, high = law.ppf(5e-13), law.ppf(1 - 5e-13)
+    values = np.arange(low, high + 1, dtype=np.float64)
+    probability = np.asarray(law.pmf(values), np.float64)
+    return values, probability / probability.sum()
 
 
 def _without_itself(
-    rule: AllToAll | FixedProbability | FixedTotalNumber | FixedNumberPre | FixedNumberPost,
+    rule: AllToAll | FixedProbability | FixedTotalNumber | FixedNumber,
     ends: Ends,
 ) -> bool:
     """Whether the rule keeps a cell from connecting to itself where it could."""

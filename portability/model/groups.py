@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 
 from pynn_portability.errors import RequestError, UnsupportedError
 from pynn_portability.model.cells import CellType
-from pynn_portability.model.network import Distribution, Population, Recording, Value
+from pynn_portability.model.distribution import Distribution
+from pynn_portability.model.network import Population, Recording, Value
 from pynn_portability.model.values import given_spike_times, given_value, shown
 
 if TYPE_CHECKING:
@@ -427,16 +428,23 @@ class RecordedPopulation(Group):
         """The values of all cells when some of them get new ones."""
         if cells is None or np.array_equal(cells, self.indices):
             return given
-        if isinstance(before, Distribution) or isinstance(given, Distribution):
-            raise UnsupportedError(
-                f"{where} is drawn for some cells only; make them a population of their own, or give numbers"
-            )
+        before = self._drawn_once(before, self.size, where)
+        own = self._drawn_once(given, len(cells), where)
         # arrays are copies of what the script gave, so that cells can be set one by one in place
         values = (
             before if isinstance(before, np.ndarray) else np.full(self.size, before, np.float64)
         )
-        values[cells] = given
+        values[cells] = own
         return values
+
+    def _drawn_once(self, value: Value | None, size: int, where: str) -> Any:
+        """Numbers in place of a distribution, as a network has one for all cells of a population or none."""
+        if not isinstance(value, Distribution):
+            return value
+        self.recorder.drawn_once(f"{where} of some cells")
+        generator = pyNN.random.NumpyRNG(seed=self.recorder.own_seed())
+        drawn = pyNN.random.RandomDistribution(value.name, rng=generator, **value.parameters)
+        return np.asarray(drawn.next(size), np.float64)
 
     def get_part(self, cells: Indices, name: str) -> NDArray[Any]:
         """A parameter of some cells."""

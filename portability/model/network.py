@@ -17,15 +17,7 @@ from numpy.typing import NDArray
 
 from pynn_portability.model.cells import CellType, Receptor, cell_type
 from pynn_portability.model.connectivity import ConnectionRule, Ends, OneToOne
-
-
-@dataclass(frozen=True)
-class Distribution:
-    """A random quantity, named and parametrised as in ``pyNN.random.RandomDistribution``."""
-
-    name: str
-    parameters: Mapping[str, float]
-
+from pynn_portability.model.distribution import Distribution
 
 Value = float | NDArray[np.float64] | Distribution
 """A parameter: one number for all, one each (shape ``(size,)``), or drawn for each."""

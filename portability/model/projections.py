@@ -15,13 +15,13 @@ from pynn_portability.model.connectivity import (
     AllToAll,
     ConnectionRule,
     Ends,
-    FixedNumberPost,
-    FixedNumberPre,
+    FixedNumber,
     FixedProbability,
     FixedTotalNumber,
     FromList,
     OneToOne,
 )
+from pynn_portability.model.distribution import Distribution
 from pynn_portability.model.groups import (
     Group,
     Indices,
@@ -31,7 +31,7 @@ from pynn_portability.model.groups import (
     same_cells,
     share_cells,
 )
-from pynn_portability.model.network import Distribution, Projection, Value
+from pynn_portability.model.network import Projection, Value
 from pynn_portability.model.parts import Part
 from pynn_portability.model.values import given_value
 
@@ -75,7 +75,8 @@ class RecordedProjection:
     def size(self, gather: bool = False) -> int:
         """Number of synapses; where it is drawn, that of the study's first seed."""
         ends = Ends(self.pre.size, self.post.size, same_cells(self.pre, self.post))
-        if self.lacks_pairs or not isinstance(self.rule, _COUNTED):
+        drawn = isinstance(getattr(self.rule, "n", None), Distribution)
+        if self.lacks_pairs or drawn or not isinstance(self.rule, _COUNTED):
             return len(self._synapses(f"the size of projection {self.label!r}"))
         return round(self.rule.expected_count(ends))
 
@@ -238,7 +239,7 @@ class RecordedProjection:
         return Projection(label, source.label, target.label, self.receptor, rule, weight, delay)
 
 
-_COUNTED = (AllToAll, OneToOne, FixedTotalNumber, FixedNumberPre, FixedNumberPost, FromList)
+_COUNTED = (AllToAll, OneToOne, FixedTotalNumber, FixedNumber, FromList)
 """Rules with the same number of synapses for every seed."""
 
 

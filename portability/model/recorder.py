@@ -34,6 +34,7 @@ from pynn_portability.model.connectivity import (
     connection_rule,
     listed_columns,
 )
+from pynn_portability.model.distribution import Distribution
 from pynn_portability.model.groups import (
     SPIKELESS,
     Assembly,
@@ -43,7 +44,6 @@ from pynn_portability.model.groups import (
     same_cells,
 )
 from pynn_portability.model.network import (
-    Distribution,
     Network,
     Projection,
     Value,
@@ -71,6 +71,9 @@ _POSITIONS = {
     "SpikeSourcePoisson": ("rate", "start", "duration"),
 }
 """Names of parameters that sPyNNaker takes without them."""
+
+
+_CONNECTORS = f"supported are {', '.join((*RULES, *CONNECTORS))}"
 
 
 def _grid(size: Any) -> pyNN.space.BaseStructure:
@@ -251,11 +254,12 @@ class Recorder:
             raise UnsupportedError(
                 f"sim.{name} does not belong in a build function; the harness runs the simulation"
             )
+        if name.endswith("Connector"):
+            raise UnsupportedError(f"sim.{name} is not supported; {_CONNECTORS}")
         raise UnsupportedError(
-            f"sim.{name} is not supported; supported are Population, Projection, StaticSynapse, "
-            f"RandomDistribution, NumpyRNG, create, connect, initialize, set, record, setup, "
-            f"get_time_step, get_min_delay, the "
-            f"cells {', '.join(CELL_TYPES)} and the connectors {', '.join(RULES)}"
+            f"sim.{name} is not supported; supported are Population, PopulationView, Assembly, Projection, "
+            "StaticSynapse, RandomDistribution, NumpyRNG, Space and structures, create, connect, initialize, set, "
+            f"record, setup, get_time_step, get_min_delay, the cells {', '.join(CELL_TYPES)}, and connectors"
         )
 
     def setup(
@@ -364,6 +368,10 @@ class Recorder:
         where = f"projection {label!r}"
         if source is not None:
             raise UnsupportedError(f"source of projection {label!r} is not supported; leave it out")
+        if getattr(connector, "location_selector", None) is not None:
+            raise UnsupportedError(
+                f"location_selector of {where} is not supported, as neurons are points; leave it out"
+            )
         spatial = Spatial(pre, post, space or pyNN.space.Space(), where)
         cells = {population.cell.name: population.cell for population in post.populations_in}
         if any(cell.source is not None for cell in cells.values()):
@@ -380,6 +388,10 @@ class Recorder:
             )
         ends = Ends(pre.size, post.size, same_cells(pre, post))
         connector = spatial.listed(connector)
+        if type(connector).__name__ not in (*RULES, *CONNECTORS):
+            raise UnsupportedError(
+                f"{type(connector).__name__} of {where} is not supported; {_CONNECTORS}"
+            )
         rule = spatial.rule(connector) or connection_rule(connector, ends, where)
         columns = listed_columns(connector, where)
         shape = (pre.size, post.size)

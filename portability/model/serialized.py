@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from pynn_portability.errors import RequestError
 from pynn_portability.files import replacing
 from pynn_portability.model.connectivity import RULES
+from pynn_portability.model.distribution import Distribution
 from pynn_portability.model.network import (
-    Distribution,
     Network,
     PoissonDrive,
     Population,

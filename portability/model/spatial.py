@@ -133,10 +133,13 @@ class Spatial:
         import csa  # noqa: PLC0415 - who has a connection set has it
 
         self.pre.recorder.drawn_once(f"connections of {self._where}")
+        before = random.getstate()
         random.seed(self.pre.recorder.own_seed())  # what random connection sets draw from
         finite = csa.cross(range(self.pre.size), range(self.post.size)) * connector.cset
         names = ["weight", "delay"] if csa.arity(connector.cset) == 2 else []
-        return self._list_of(list(finite), names)
+        pairs = list(finite)
+        random.setstate(before)
+        return self._list_of(pairs, names)
 
     def _list_of(self, rows: Any, names: list[str]) -> Any:
         try:
@@ -145,8 +148,11 @@ class Spatial:
             raise RequestError(f"the list of {self._where} is wrong: {error}") from error
 
     def rule(self, connector: Any) -> ConnectionRule | None:
-        """The rule of a connector of `CONNECTORS`; None for another one."""
+        """The rule of a connector that is evaluated for all pairs; None for another one."""
         name = type(connector).__name__
+        allowed = getattr(connector, "allow_self_connections", True)
+        if name == "FixedProbabilityConnector" and allowed == "NoMutual":
+            return self._pairwise(lambda d: connector.p_connect, connector)
         if name not in CONNECTORS:
             return None
         if name == "CloneConnector":
@@ -166,15 +172,22 @@ class Spatial:
             if name == "DistanceDependentProbabilityConnector"
             else connector.index_expression
         )
+        return self._pairwise(function, connector)
+
+    def _pairwise(self, function: Any, connector: Any) -> ConnectionRule:
+        name = type(connector).__name__
         # PyNN connects where a uniform number from 0 to 1 is below the value
         probability = np.clip(self._matrix(function, name), 0.0, 1.0)
         allowed = connector.allow_self_connections
         if allowed == "NoMutual":
-            raise UnsupportedError(
-                f'{name}(allow_self_connections="NoMutual") of {self._where} is not supported; supported '
-                "are True and False"
-            )
-        if not allowed:
+            if not np.array_equal(self.pre.ids, self.post.ids):
+                raise UnsupportedError(
+                    f'{name}(allow_self_connections="NoMutual") of {self._where} is not supported between '
+                    "different cells, as in PyNN; supported are True and False"
+                )
+            # as in PyNN, only a cell of a higher index is connected to one of a lower
+            probability = np.tril(probability, -1)
+        elif not allowed:
             probability[self.pre.ids[:, np.newaxis] == self.post.ids] = 0.0
         return PairProbability(self.pre.recorder.once(probability))
 

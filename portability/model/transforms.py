@@ -10,7 +10,13 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from pynn_portability.model.network import Distribution, Network, Population, Projection, Value
+from pynn_portability.model.distribution import Distribution
+from pynn_portability.model.network import (
+    Network,
+    Population,
+    Projection,
+    Value,
+)
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from pynn_portability.errors import RequestError, UnsupportedError
 from pynn_portability.model.cells import Receptor
 from pynn_portability.model.connectivity import RULES
-from pynn_portability.model.network import Distribution, Value
+from pynn_portability.model.distribution import Distribution
+from pynn_portability.model.network import Value
 from pynn_portability.model.spatial import CONNECTORS
 
 DISTRIBUTIONS = tuple(sorted(pyNN.random.available_distributions))

@@ -11,8 +11,10 @@ from __future__ import annotations
 
 import importlib.abc
 import importlib.machinery
+import random
 import runpy
 import sys
+import sysconfig
 import types
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -21,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.random.bit_generator
 import pyNN
 import pyNN.mock
 
@@ -60,17 +63,24 @@ def record_script(
     timestep: float | None = None,
     until: float | None = None,
     drawn: Drawn | None = None,
+    seed: int = 1,
 ) -> tuple[Network, Protocol]:
     """What the script at ``path`` builds and simulates when it gets ``arguments``.
 
     ``timestep`` (ms) takes the place of the script's own, and what happens after ``until`` ms is not looked at.
-    ``drawn`` answers if the script reads what is drawn.
+    ``drawn`` answers if the script reads what is drawn. ``seed`` is that of generators which the script itself
+    leaves without one.
     Raises RequestError, with the line, when there is nothing to simulate or something is not supported.
     """
     if not path.is_file():
         raise RequestError(f"model script {path} does not exist")
     recorder = ScriptRecorder(path, timestep, until, drawn)
-    with _started(path, arguments), _in_place_of_simulators(recorder), _watched(recorder):
+    with (
+        _started(path, arguments),
+        _in_place_of_simulators(recorder),
+        _watched(recorder),
+        _seeded(recorder, seed),
+    ):
         try:
             runpy.run_path(str(path), run_name="__main__")
         except KeyboardInterrupt:
@@ -146,6 +156,7 @@ class ScriptRecorder(Recorder):
         self.refusal: RequestError | None = None
         self.watched = True
         self._written: dict[str, None] = {}
+        self.notice_draws: Callable[[], None] = lambda: None
 
     @property
     def simulated(self) -> bool:  # type: ignore[override]
@@ -210,6 +221,8 @@ class ScriptRecorder(Recorder):
         """As `run`, to a point in time (ms)."""
         if not self._populations:
             raise RequestError("run() is called when there are no populations")
+        if not self.elapsed:
+            self.notice_draws()
         if not self.elapsed < time_point < float("inf"):
             if time_point == self.elapsed:
                 return self.elapsed
@@ -457,6 +470,70 @@ def _started(path: Path, arguments: Sequence[str]) -> Iterator[None]:
         yield
     finally:
         sys.argv, sys.path[:] = before
+
+
+_LEGACY: Any = np.random.mtrand._rand
+"""What the functions of `numpy.random` draw from."""
+
+
+@contextmanager
+def _seeded(recorder: ScriptRecorder, seed: int) -> Iterator[None]:
+    """With generators that have no seed of their own seeded, and what a script draws while it builds noticed.
+
+    Two runs of the script then build the same network, and the recorder says that it is one for all seeds.
+    """
+    before = random.getstate(), _LEGACY.get_state(), np.random.bit_generator.randbits  # type: ignore[attr-defined]
+    entropy = random.Random(seed)
+
+    def randbits(bits: int) -> int:
+        """What NumPy asks the operating system for when a generator gets no seed."""
+        if not recorder.elapsed and _asked_by_script(sys._getframe(1)):
+            recorder.drawn_once("numbers from a generator of NumPy")
+        return entropy.getrandbits(bits)
+
+    random.seed(seed)
+    _LEGACY.seed(seed)
+    begin = random.getstate(), _LEGACY.get_state(legacy=False)
+
+    def notice() -> None:
+        if random.getstate() != begin[0]:
+            recorder.drawn_once("numbers from random")
+        if not _same_state(_LEGACY.get_state(legacy=False), begin[1]):
+            recorder.drawn_once("numbers from numpy.random")
+
+    recorder.notice_draws = notice
+    np.random.bit_generator.randbits = randbits  # type: ignore[attr-defined]
+    try:
+        yield
+    finally:
+        random.setstate(before[0])
+        _LEGACY.set_state(before[1])
+        np.random.bit_generator.randbits = before[2]  # type: ignore[attr-defined]
+
+
+def _asked_by_script(frame: types.FrameType | None) -> bool:
+    """Whether a script or what it calls makes a generator.
+
+    Libraries make some while they are imported. Those of PyNN decide nothing, as what they stand for is drawn
+    from the seeds of the study.
+    """
+    while frame is not None:
+        file = frame.f_code.co_filename
+        if file.startswith(("<frozen importlib", _OWN)) or "pyNN" in Path(file).parts:
+            return False
+        if not file.startswith(_LIBRARIES):
+            return True
+        frame = frame.f_back
+    return False
+
+
+_OWN = str(Path(__file__).parents[1])
+_LIBRARIES = tuple({sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")})
+
+
+def _same_state(one: Any, other: Any) -> bool:
+    keys = one["state"], other["state"]
+    return keys[0]["pos"] == keys[1]["pos"] and np.array_equal(keys[0]["key"], keys[1]["key"])
 
 
 @contextmanager

@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 from pynn_portability.errors import RequestError
 from pynn_portability.formats.number_format import HeldRealization, NumberFormat
 from pynn_portability.model.connectivity import Indegrees
-from pynn_portability.model.network import Distribution
+from pynn_portability.model.distribution import Distribution
 from pynn_portability.model.parts import Part
 from pynn_portability.realize.distributions import quantile
 from pynn_portability.realize.realization import Realization

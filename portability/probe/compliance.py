@@ -34,7 +34,8 @@ from pynn_portability.formats.number_format import HeldRealization
 from pynn_portability.model.cells import CELL_TYPES as CELLS
 from pynn_portability.model.cells import RECEPTORS, Receptor
 from pynn_portability.model.connectivity import FixedNumberPre, FixedTotalNumber
-from pynn_portability.model.network import Distribution, Network, Population, Projection
+from pynn_portability.model.distribution import Distribution
+from pynn_portability.model.network import Network, Population, Projection
 from pynn_portability.probe.probes import (
     CURRENT_BASED,
     cells,

@@ -7,7 +7,8 @@ import scipy  # loads its parts at first use; most networks need no scipy.stats
 from numpy.typing import NDArray
 
 from pynn_portability.errors import RequestError
-from pynn_portability.model.network import Distribution, Value
+from pynn_portability.model.distribution import Distribution
+from pynn_portability.model.network import Value
 
 FloatArray = NDArray[np.float64]
 

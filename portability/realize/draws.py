@@ -14,6 +14,8 @@ from numba import njit
 from numpy.typing import NDArray
 
 from pynn_portability.model.connectivity import Ends, Pairs, Rows
+from pynn_portability.model.distribution import Distribution
+from pynn_portability.realize.distributions import quantile
 from pynn_portability.realize.streams import WORDS_AT_ONCE, Stream, below, fill_words, words_at
 
 FloatArray = NDArray[np.float64]
@@ -29,6 +31,10 @@ class ProjectionDraws:
     def row_uniforms(self, n_rows: int) -> FloatArray:
         """A uniform number in (0, 1) for every row, shape ``(n_rows,)``."""
         return Stream.named(self.seed, "row size", self.projection).uniforms(0, n_rows)[0]
+
+    def row_numbers(self, distribution: Distribution, n_rows: int) -> FloatArray:
+        """A number of synapses for every row, shape ``(n_rows,)``."""
+        return quantile(distribution, self.row_uniforms(n_rows))
 
     def partition(self, n_rows: int, row_size: int, total: int) -> NDArray[np.int64]:
         """Numbers per row when ``total`` cells of equal rows are drawn once each, shape ``(n_rows,)``."""
@@ -96,7 +102,7 @@ def _fill_rows_with_replacement(key, offsets, first_row, n, distinct, row_of, pa
 
 @njit(cache=True, nogil=True)
 def _fill_rows_without_replacement(key, offsets, first_row, n, distinct, row_of, partner):
-    """For each row a uniformly drawn subset of ``n`` cells (Bentley and Floyd 1987)."""
+    """For each row a uniformly drawn subset of ``n`` cells (Bentley and Floyd 1987), or all and a subset."""
     begin = offsets[first_row]
     available = n - 1 if distinct else n
     taken = np.zeros(available, np.uint8)
@@ -104,6 +110,13 @@ def _fill_rows_without_replacement(key, offsets, first_row, n, distinct, row_of,
     position = 0
     while position < len(row_of):
         count = offsets[row + 1] - offsets[row]
+        beyond = (count - 1) // available * available if count > available else 0
+        for c in range(beyond):
+            pick = c % available
+            row_of[position + c] = row
+            partner[position + c] = pick + 1 if distinct and pick >= row else pick
+        position += beyond
+        count -= beyond
         for c in range(count):
             last = available - count + c
             word0, _ = words_at(key, begin + position + c)

@@ -23,7 +23,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pynn_portability.model.connectivity import Wiring
-from pynn_portability.model.network import Distribution, Network, Value
+from pynn_portability.model.distribution import Distribution
+from pynn_portability.model.network import Network, Value
 from pynn_portability.realize.distributions import quantile
 from pynn_portability.realize.draws import ProjectionDraws
 from pynn_portability.realize.streams import Levels, Stream, fill_levels

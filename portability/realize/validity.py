@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pynn_portability.errors import listing
+from pynn_portability.model.distribution import Distribution
 from pynn_portability.model.network import (
-    Distribution,
     Network,
     PoissonDrive,
     Population,

@@ -164,7 +164,12 @@ def _record(specification: Mapping[str, Any]) -> dict[str, Any]:
     path = (Path(specification["base"]) / specification["script"]).resolve()
     (timestep,) = specification["timesteps"]
     network, protocol = record_script(
-        path, specification["arguments"], timestep, specification["until"], _drawn(specification)
+        path,
+        specification["arguments"],
+        timestep,
+        specification["until"],
+        _drawn(specification),
+        specification["seed"],
     )
     write_network(_file(specification["folder"], 0), network)
     return {"built": [protocol.timestep], "duration": protocol.duration}

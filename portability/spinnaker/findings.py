@@ -22,7 +22,8 @@ from pynn_portability.formats.spinnaker import (
     delay_steps_on_chip,
     poisson_mean,
 )
-from pynn_portability.model.network import Distribution, Network, Projection, Value
+from pynn_portability.model.distribution import Distribution
+from pynn_portability.model.network import Network, Projection, Value
 
 FORMAT = number_format("spinnaker-full")
 SAMPLED_SYNAPSES = 20_000
