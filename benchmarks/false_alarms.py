@@ -10,6 +10,7 @@ different realizations, and judges:
 
 - *other seeds*: the candidate is the reference model with seeds of its own. Whatever deviates is a
   false alarm.
+- *unpaired*: the same, judged by the rule for spikes from elsewhere.
 - *other drive*: the candidate runs the reference's realizations with drive of its own, as a correct
   port on another simulator does.
 - *last quarter*: reference and candidate are the first and the last quarter of the same runs, by
@@ -52,7 +53,8 @@ from pynn_portability.realize.realization import Realization
 WARMUP = 500.0
 SEEDS = (4, 5, 6, 8, 10, 15, 20)
 DRIVES = ("own", "other")
-CANDIDATES = ("other seeds", "other drive")
+CANDIDATES = ("other seeds", "unpaired", "other drive", "last quarter")
+DRAWN = CANDIDATES[:3]
 PARTS = {"whole": (0.0, 1.0), "first": (0.0, QUARTER), "last": (1.0 - QUARTER, 1.0)}
 
 
@@ -124,8 +126,8 @@ class Shares(NamedTuple):
 
 def draw(found: dict[tuple[str, int], Shares], file: Path) -> None:
     """Shares of verdicts against the number of seeds, a panel per kind of candidate."""
-    figure, panels = plt.subplots(1, 2, figsize=(7.2, 2.8), sharey=True, layout="constrained")
-    for panel, kind in zip(panels, CANDIDATES, strict=True):
+    figure, panels = plt.subplots(1, 3, figsize=(9.6, 2.8), sharey=True, layout="constrained")
+    for panel, kind in zip(panels, DRAWN, strict=True):
         rows = [(seeds, shares) for (name, seeds), shares in found.items() if name == kind]
         x = [seeds for seeds, _ in rows]
         deviates = np.array([100 * s.deviates for _, s in rows])
@@ -196,14 +198,16 @@ def main() -> None:
     found: dict[tuple[str, int], Shares] = {}
     print(f"{'candidate':14}{'seeds':>6}{'deviates':>23}{'inconclusive':>14}{'pass':>8}")
     for n_seeds in (s for s in SEEDS if 2 * s <= n):
-        verdicts: dict[str, list[str]] = {name: [] for name in (*CANDIDATES, "last quarter")}
+        verdicts: dict[str, list[str]] = {name: [] for name in CANDIDATES}
         for _ in range(arguments.studies):
             drawn = rng.permutation(n)
             reference, candidate = drawn[:n_seeds], drawn[n_seeds : 2 * n_seeds]
             inside = {c: between[c][np.ix_(reference, reference)] for c in comparisons}
             across = {c: between[c][reference, candidate] for c in comparisons}
+            all_across = {c: between[c][np.ix_(candidate, reference)] for c in comparisons}
             same = {c: paired[c][reference] for c in comparisons}
             verdicts["other seeds"].append(judge_distances(across, inside).verdict)
+            verdicts["unpaired"].append(judge_distances(all_across, inside).verdict)
             verdicts["other drive"].append(judge_distances(same, inside).verdict)
             inside = {c: early[c][np.ix_(reference, reference)] for c in comparisons}
             later = {c: drift[c][reference] for c in comparisons}

@@ -1,6 +1,6 @@
 """Error rates of the verdict, measured on synthetic studies with known truth.
 
-    python benchmarks/verdict_calibration.py [--studies 250] [--seeds 3 4 5 6 10] [--random-seed 1]
+    python benchmarks/verdict_calibration.py [--studies 250] [--seeds 3 4 5 6 10] [--random-seed 1] [--unpaired]
 
 Each synthetic study has a reference and a candidate ensemble of the eight populations of the
 cortical microcircuit at scale 0.1, observed for 10 s. A realization gives every neuron a rate, an
@@ -25,7 +25,7 @@ from scipy.stats import binomtest
 
 from pynn_portability.judge.ensemble import Ensemble
 from pynn_portability.judge.statistics import Statistics
-from pynn_portability.judge.verdict import Judgement, judge
+from pynn_portability.judge.verdict import Judgement, Pairing, judge
 
 LABELS = ("L23E", "L23I", "L4E", "L4I", "L5E", "L5I", "L6E", "L6I")
 SIZES = (2068, 583, 2192, 548, 485, 106, 1440, 295)
@@ -133,13 +133,18 @@ def run(rng: np.random.Generator, network: list[Neurons], effect: Sequence[float
 
 
 def judgements(
-    scenario: Scenario, n_seeds: int, n_studies: int, random_seed: int
+    scenario: Scenario,
+    n_seeds: int,
+    n_studies: int,
+    random_seed: int,
+    pairing: Pairing = "paired",
 ) -> Iterator[Judgement]:
     """Judge ``n_studies`` independent studies."""
     rng = np.random.default_rng([random_seed, n_seeds])
     for _ in range(n_studies):
         reference, candidate = study(rng, scenario, n_seeds)
-        yield judge(Ensemble("reference", reference), Ensemble("candidate", candidate))
+        ensembles = Ensemble("reference", reference), Ensemble("candidate", candidate)
+        yield judge(*ensembles, pairing=pairing)
 
 
 def main() -> None:
@@ -147,13 +152,18 @@ def main() -> None:
     parser.add_argument("--studies", type=int, default=250)
     parser.add_argument("--seeds", type=int, nargs="+", default=[3, 4, 5, 6, 10])
     parser.add_argument("--random-seed", type=int, default=1)
+    parser.add_argument(
+        "--unpaired", action="store_true", help="as spikes from elsewhere are judged"
+    )
     arguments = parser.parse_args()
     print(
         f"{'scenario':32}{'seeds':>6}{'deviates':>23}{'inconclusive':>14}{'pass':>8}{'ratio':>14}"
     )
     for scenario in SCENARIOS:
         for n_seeds in arguments.seeds:
-            found = list(judgements(scenario, n_seeds, arguments.studies, arguments.random_seed))
+            pairing: Pairing = "unpaired" if arguments.unpaired else "paired"
+            many = arguments.studies, arguments.random_seed
+            found = list(judgements(scenario, n_seeds, *many, pairing))
             n = {
                 v: sum(j.verdict == v for j in found) for v in ("deviates", "inconclusive", "pass")
             }

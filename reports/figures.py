@@ -153,8 +153,8 @@ def _draw_baseline(axes: Axes, x: float, entry: Baseline) -> float:
 def _draw_paired(axes: Axes, x: float, score: Score) -> float:
     """Draw the candidate's paired KS of one population at ``x``; the largest value drawn."""
     marker, colour = MARKS[score.verdict]
-    seeds = _values(score.ks_paired_seeds)
-    mean = finite(score.ks_paired)
+    seeds = _values(score.ks_candidate_runs)
+    mean = finite(score.ks_candidate)
     spread_x = x + 0.2 + np.linspace(-0.13, 0.13, seeds.size) if seeds.size > 1 else x + 0.2
     axes.plot(
         np.broadcast_to(spread_x, seeds.shape), seeds, ".", color=colour, ms=4, mew=0, alpha=0.55
@@ -210,12 +210,12 @@ def distribution_picture(
             axes = canvas.axes(left, top, width, height)
             canvas.text(left, top - 5, short(population, 18), size=8.5)
             score = paired.get(population)
-            if score is not None and score.ks_paired is not None:
+            if score is not None and score.ks_candidate is not None:
                 deviates = score.deviates
                 canvas.text(
                     left + width,
                     top - 5,
-                    ("◆ " if deviates else "") + f"KS {score.ks_paired:.3f}",
+                    ("◆ " if deviates else "") + f"KS {score.ks_candidate:.3f}",
                     size=8,
                     ha="right",
                     color="#b34700" if deviates else "#666666",
@@ -419,7 +419,7 @@ def _population_mean_picture(
                     axes.plot([place - 0.12, place + 0.12], [mean, mean], color=INK, lw=1.3)
                     upper = max(upper, mean + sd)
                 paired = _population_means(
-                    [s.ks_paired_seeds for s in _of(scores, statistic).values()]
+                    [s.ks_candidate_runs for s in _of(scores, statistic).values()]
                 )
                 if paired.size:
                     mean, sd = float(paired.mean()), float(paired.std())
@@ -467,8 +467,8 @@ def _draw_curve(
 ) -> float:
     """Draw paired distances, mean +- SD over seeds, at ``x``; the largest value drawn."""
     # A failed candidate has no score: the curve has a gap there.
-    mean = np.array([finite(score.ks_paired if score else None) for score in scores])
-    seeds = [_values(score.ks_paired_seeds if score else ()) for score in scores]
+    mean = np.array([finite(score.ks_candidate if score else None) for score in scores])
+    seeds = [_values(score.ks_candidate_runs if score else ()) for score in scores]
     sd = np.array([np.std(v) if v.size else 0.0 for v in seeds])
     axes.errorbar(x, mean, sd, color=colour, lw=1.1, elinewidth=0.9)
     for xi, yi, score in zip(x, mean, scores, strict=True):

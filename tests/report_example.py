@@ -205,8 +205,8 @@ def _candidate(
             {
                 "population": population,
                 "statistic": statistic,
-                "ks_paired": mean,
-                "ks_paired_seeds": paired,
+                "ks_candidate": mean,
+                "ks_candidate_runs": paired,
                 "ks_baseline_mean": expected,
                 "ks_baseline_sd": base["ks_baseline_sd"],
                 "ratio": ratio,

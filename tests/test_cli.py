@@ -207,7 +207,7 @@ def test_results_follow_their_schema(finished: tuple[Path, subprocess.CompletedP
     for rows in (reference["means"], reference["baseline"], candidate["scores"]):
         assert [(row["population"], row["statistic"]) for row in rows] == comparisons
     assert all(len(row["ks_baseline"]) == 3 for row in reference["baseline"])
-    assert all(len(row["ks_paired_seeds"]) == 3 for row in candidate["scores"])
+    assert all(len(row["ks_candidate_runs"]) == 3 for row in candidate["scores"])
     rate = reference["means"][0]
     assert rate["n"] == 3 * 12
     assert 1.0 < rate["mean"] < 1000.0

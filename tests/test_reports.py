@@ -135,7 +135,7 @@ def test_score_table_shows_the_numbers_of_the_results(page: _Parsed) -> None:
     results, _, _ = example()
     score = results["candidates"][2]["scores"][0]
     row = (
-        f"{score['population']} Firing rate {score['ks_paired']:.3f}"
+        f"{score['population']} Firing rate {score['ks_candidate']:.3f}"
         f" {score['ks_baseline_mean']:.3f} ± {score['ks_baseline_sd']:.3f} {score['ratio']:.2f}"
         f" [{score['ratio_low']:.2f}, {score['ratio_high']:.2f}] ◆ deviates"
     )
@@ -308,8 +308,8 @@ def test_partly_failed_candidate_with_silent_and_missing_populations(tmp_path: P
     }
     del statistics[key][1]["L4I"]
     results["candidates"][0]["scores"][0] |= {
-        "ks_paired": None,
-        "ks_paired_seeds": [None, 0.4],
+        "ks_candidate": None,
+        "ks_candidate_runs": [None, 0.4],
         "ratio": None,
     }
     results["candidates"][0]["means"][0]["mean"] = float("nan")
@@ -400,8 +400,8 @@ def test_what_the_data_can_show(tmp_path: Path) -> None:
     labels = list(SMALL)
     reference, candidate = results["reference"], results["candidates"][0]
     null = {
-        "ks_paired": 0.1,
-        "ks_paired_seeds": [0.1],
+        "ks_candidate": 0.1,
+        "ks_candidate_runs": [0.1],
         "ks_baseline_mean": 0.1,
         "ks_baseline_sd": 0.01,
         "ratio_low": 1.0,
@@ -526,8 +526,8 @@ def test_means_over_populations_are_drawn_to_scale() -> None:
         ]
 
     def scores(distance: float) -> list[Score]:
-        others = dict.fromkeys(("ks_paired", "ratio", "ratio_low", "ratio_high"))
-        given = entries(distance, "ks_paired_seeds", verdict="pass", **others)
+        others = dict.fromkeys(("ks_candidate", "ratio", "ratio_low", "ratio_high"))
+        given = entries(distance, "ks_candidate_runs", verdict="pass", **others)
         return [Score.model_validate(score) for score in given]
 
     (picture,) = population_mean_pictures(

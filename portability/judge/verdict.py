@@ -29,18 +29,31 @@ MARGIN = 2.5
 """Ratio that a passing candidate must stay below: about the smallest that five seeds detect."""
 MINIMUM_SEEDS = 3
 
-RULE = (
-    "For every population and statistic, the Kolmogorov-Smirnov distance between the candidate's"
+Pairing = Literal["paired", "unpaired"]
+"""Whether a candidate's run of a seed has the realization of the reference's run of this seed."""
+
+_DISTANCES: dict[Pairing, str] = {
+    "paired": "For every population and statistic, the Kolmogorov-Smirnov distance between the candidate's"
     " and the reference's run of the same seed, averaged over seeds, is divided by the average"
     " distance between reference runs of different seeds.",
-    "The variance of the logarithm of this ratio is estimated by leaving out one seed at a time,"
+    "unpaired": "For every population and statistic, the Kolmogorov-Smirnov distance between a run of the"
+    " candidate and one of the reference, averaged over all such pairs, is divided by the average"
+    " distance between reference runs of different seeds.",
+}
+_THEN = (
+    "The variance of the logarithm of this ratio is estimated by leaving out one run at a time,"
     " and averaged with the mean such variance of all populations for the same statistic.",
     f"A comparison deviates if its ratio is above 1, at an error of {FAMILYWISE_ERROR:.0%} for all"
     f" comparisons of a candidate together, otherwise passes if its ratio is below {MARGIN:g}, at"
     f" an error of {PASS_ERROR:.0%}, and otherwise is inconclusive; the candidate deviates if any"
     " comparison does and passes if all do.",
 )
-"""The rule in three sentences, for reports."""
+
+
+def rule(pairing: Pairing) -> tuple[str, ...]:
+    """The rule in three sentences, for reports."""
+    return (_DISTANCES[pairing], *_THEN)
+
 
 Comparison = tuple[str, str]
 """(population, statistic)"""
@@ -50,20 +63,21 @@ Baseline = Mapping[Comparison, Mapping[tuple[int, int], float]]
 
 @dataclass(frozen=True)
 class Score:
-    """One population and statistic of a candidate, over the seeds that both ensembles have.
+    """One population and statistic of a candidate.
 
-    ``ks_paired``: distance to the reference run of the same seed, in the order of the seeds.
+    ``ks_candidate``: distance of each of its runs from the reference, in the order of the seeds: from the run of the
+    same seed, or unpaired, the average over all runs.
     ``ks_baseline``: distance between two reference runs, one per pair of seeds; ``ks_baseline_sd``
     is their population standard deviation. Means are None without values.
-    ``ratio``: mean of ``ks_paired`` over mean of ``ks_baseline``, None when the latter is 0 or
+    ``ratio``: mean of ``ks_candidate`` over mean of ``ks_baseline``, None when the latter is 0 or
     missing. ``ratio_low`` is its lower confidence bound, valid for all comparisons of the candidate
     together; ``ratio_high`` its one-sided 95 % upper bound. None when they are undefined.
     """
 
     population: str
     statistic: str
-    ks_paired: list[float]
-    ks_paired_mean: float | None
+    ks_candidate: list[float]
+    ks_candidate_mean: float | None
     ks_baseline: list[float]
     ks_baseline_mean: float | None
     ks_baseline_sd: float | None
@@ -94,8 +108,13 @@ def baseline_distances(reference: Ensemble) -> dict[Comparison, dict[tuple[int, 
     }
 
 
-def judge(reference: Ensemble, candidate: Ensemble, baseline: Baseline | None = None) -> Judgement:
-    """Judge a candidate by the runs of seeds that both ensembles have.
+def judge(
+    reference: Ensemble,
+    candidate: Ensemble,
+    baseline: Baseline | None = None,
+    pairing: Pairing = "paired",
+) -> Judgement:
+    """Judge a candidate: ``paired`` by the runs of seeds that both ensembles have, otherwise by all runs.
 
     ``baseline`` is ``baseline_distances(reference)``, for those who judge several candidates against one
     reference.
@@ -103,36 +122,50 @@ def judge(reference: Ensemble, candidate: Ensemble, baseline: Baseline | None = 
     Raises ``RequestError`` when runs differ in their populations or statistics.
     """
     comparisons = _comparisons([reference, candidate])
-    seeds = sorted(set(reference.runs) & set(candidate.runs))
+    seeds = reference.seeds
+    if pairing == "paired":
+        seeds = sorted(set(reference.runs) & set(candidate.runs))
     if baseline is None:
         baseline = baseline_distances(
             replace(reference, runs={s: reference.runs[s] for s in seeds})
         )
-    paired = {
-        c: np.array([_distance(reference.runs[s], candidate.runs[s], c) for s in seeds])
-        for c in comparisons
-    }
+    before, after = reference.runs, candidate.runs
+    if pairing == "paired":
+        distances = {
+            c: np.array([_distance(before[s], after[s], c) for s in seeds]) for c in comparisons
+        }
+    else:
+        distances = {
+            c: np.array(
+                [[_distance(before[s], after[t], c) for s in seeds] for t in candidate.seeds]
+            ).reshape(len(after), len(seeds))
+            for c in comparisons
+        }
     between = {c: _matrix(baseline.get(c, {}), seeds) for c in comparisons}
-    return judge_distances(paired, between)
+    return judge_distances(distances, between)
 
 
 def judge_distances(
-    paired: Mapping[Comparison, NDArray[np.float64]],
+    candidate: Mapping[Comparison, NDArray[np.float64]],
     between: Mapping[Comparison, NDArray[np.float64]],
 ) -> Judgement:
     """Judge a candidate from Kolmogorov-Smirnov distances.
 
-    ``paired`` has shape ``(n,)``: between the candidate's and the reference's run of each of n
-    seeds. ``between`` is symmetric, shape ``(n, n)``: between the reference's runs.
+    ``between`` is symmetric, shape ``(n, n)``: between n runs of the reference. ``candidate`` has shape ``(n,)``
+    where runs are paired: between the candidate's and the reference's run of each seed. Unpaired it has shape
+    ``(m, n)``: between each of m runs of the candidate and each of the reference.
     """
-    n_seeds = next((distances.size for distances in paired.values()), 0)
-    bounds = _bounds(paired, between) if n_seeds >= MINIMUM_SEEDS else {}
-    scores = [_score(c, paired[c], between[c], bounds.get(c)) for c in paired]
-    if n_seeds < MINIMUM_SEEDS:
-        reason = (
-            f"{n_seeds} seeds have both a reference and a candidate run, where a verdict needs"
-            f" at least {MINIMUM_SEEDS} and usually 5."
+    shape = next((distances.shape for distances in candidate.values()), (0,))
+    enough = min(shape) >= MINIMUM_SEEDS
+    bounds = _bounds(candidate, between) if enough else {}
+    scores = [_score(c, candidate[c], between[c], bounds.get(c), enough) for c in candidate]
+    if not enough:
+        have = (
+            f"{shape[0]} seeds have both a reference and a candidate run"
+            if len(shape) == 1
+            else f"The candidate has {shape[0]} runs and the reference {shape[1]}"
         )
+        reason = f"{have}, where a verdict needs at least {MINIMUM_SEEDS} and usually 5."
         return Judgement("inconclusive", [reason], scores)
     verdicts = {score.verdict for score in scores}
     verdict: Verdict = "pass"
@@ -172,76 +205,102 @@ def _matrix(
 
 
 def _bounds(
-    paired: Mapping[Comparison, NDArray[np.float64]],
+    candidate: Mapping[Comparison, NDArray[np.float64]],
     between: Mapping[Comparison, NDArray[np.float64]],
 ) -> dict[Comparison, tuple[float, float]]:
     """Lower and upper confidence bound of every ratio that has a logarithm."""
     from scipy.stats import t as student  # noqa: PLC0415
 
     variances = {
-        c: _jackknife_variance(paired[c], between[c])
-        for c in paired
-        if paired[c].any() and between[c].any()
+        c: _jackknife_variances(candidate[c], between[c])
+        for c in candidate
+        if candidate[c].any() and between[c].any()
     }
+    # runs that are left out one by one: of pairs, or of the candidate and of the reference
+    left_out = np.array(next(iter(candidate.values())).shape)
     result = {}
     for c, own in variances.items():
-        alike = [variance for (_, statistic), variance in variances.items() if statistic == c[1]]
-        error = math.sqrt((own + float(np.mean(alike))) / 2)
-        # Degrees of freedom of that average by Satterthwaite's approximation, for independent
-        # populations of equal variance with n - 1 degrees of freedom each.
-        freedom = 4 * (paired[c].size - 1) * len(alike) / (len(alike) + 3)
+        alike = np.array([v for (_, statistic), v in variances.items() if statistic == c[1]])
+        parts = alike.mean(axis=0)
+        error = math.sqrt((own.sum() + parts.sum()) / 2)
+        # Degrees of freedom by Satterthwaite's approximation: of the sum of the parts, each with one
+        # less than its runs, and of the average, for independent populations of equal variance.
+        of_sum = parts.sum() ** 2 / (parts**2 / (left_out - 1)).sum() if parts.any() else 1.0
+        freedom = 4 * of_sum * len(alike) / (len(alike) + 3)
         # Bonferroni's correction counts every comparison, whether or not its ratio is defined.
-        below, above = student.isf([FAMILYWISE_ERROR / len(paired), PASS_ERROR], freedom) * error
-        logarithm = math.log(_ratio(paired[c], between[c]))
+        below, above = student.isf([FAMILYWISE_ERROR / len(candidate), PASS_ERROR], freedom) * error
+        logarithm = math.log(_ratio(candidate[c], between[c]))
         result[c] = math.exp(logarithm - below), math.exp(logarithm + above)
     return result
 
 
-def _ratio(paired: NDArray[np.float64], between: NDArray[np.float64]) -> float:
-    n = paired.size
-    return float(paired.mean() / (between.sum() / (n * (n - 1))))
+def _ratio(candidate: NDArray[np.float64], between: NDArray[np.float64]) -> float:
+    n = len(between)
+    return float(candidate.mean() / (between.sum() / (n * (n - 1))))
 
 
-def _jackknife_variance(paired: NDArray[np.float64], between: NDArray[np.float64]) -> float:
-    """Variance of the logarithm of the ratio, by leaving out one seed at a time.
+def _jackknife_variances(
+    candidate: NDArray[np.float64], between: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Variance of the logarithm of the ratio, by leaving out one run at a time, in parts that add up.
 
-    Dropping a seed drops its paired distance and all its distances to other seeds. The logarithm is
-    linearized at the full sample, since a mean over fewer seeds may be 0.
+    Paired, there is one part: a seed leaves with its paired distance and all distances between its
+    reference run and others. Unpaired there are two: a run of the candidate leaves with its distances, and so
+    does one of the reference, which takes those to other runs of the reference with it (Arvesen 1969). The
+    logarithm is linearized at the full sample, since a mean over fewer runs may be 0.
     """
-    n = paired.size
+    n = len(between)
     total = between.sum()
-    paired_without = (paired.sum() - paired) / (n - 1)
     between_without = (total - 2 * between.sum(axis=1)) / ((n - 1) * (n - 2))
-    change = paired_without / paired.mean() - between_without / (total / (n * (n - 1)))
-    return float((n - 1) * np.var(change))
+    of_reference = between_without / (total / (n * (n - 1)))
+    if candidate.ndim == 1:
+        return np.array([_spread(_means_without(candidate) - of_reference)])
+    return np.array(
+        [
+            _spread(_means_without(candidate.mean(axis=1))),
+            _spread(_means_without(candidate.mean(axis=0)) - of_reference),
+        ]
+    )
+
+
+def _means_without(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The mean without each value, relative to that of all."""
+    return (values.sum() - values) / (values.size - 1) / values.mean()
+
+
+def _spread(estimates: NDArray[np.float64]) -> float:
+    """The jackknife's variance, from the estimates without each of so many runs."""
+    return float((estimates.size - 1) * np.var(estimates))
 
 
 def _score(
     comparison: Comparison,
-    paired: NDArray[np.float64],
+    candidate: NDArray[np.float64],
     between: NDArray[np.float64],
     bounds: tuple[float, float] | None,
+    enough: bool,
 ) -> Score:
     baseline = between[np.triu_indices_from(between, k=1)]
-    ratio = _ratio(paired, between) if baseline.any() else None
-    if ratio == 0 and paired.size >= MINIMUM_SEEDS:
+    ratio = _ratio(candidate, between) if baseline.any() and candidate.size else None
+    if ratio == 0 and enough:
         bounds = (0.0, 0.0)
     verdict: Verdict = "inconclusive"
-    if paired.size >= MINIMUM_SEEDS:
-        if not paired.any():
+    if enough:
+        if not candidate.any():
             verdict = "pass"
         elif bounds is None:  # reference runs that do not differ, a candidate that does
-            verdict = "deviates" if paired.all() else "inconclusive"
+            verdict = "deviates" if candidate.all() else "inconclusive"
         elif bounds[0] > 1 + 1e-9:  # equal distances without spread may differ by rounding
             verdict = "deviates"
         elif bounds[1] < MARGIN:
             verdict = "pass"
     low, high = bounds or (None, None)
+    by_run = candidate if candidate.ndim == 1 or not candidate.size else candidate.mean(axis=1)
     return Score(
         population=comparison[0],
         statistic=comparison[1],
-        ks_paired=paired.tolist(),
-        ks_paired_mean=float(paired.mean()) if paired.size else None,
+        ks_candidate=by_run.ravel().tolist(),
+        ks_candidate_mean=float(candidate.mean()) if candidate.size else None,
         ks_baseline=baseline.tolist(),
         ks_baseline_mean=float(baseline.mean()) if baseline.size else None,
         ks_baseline_sd=float(baseline.std()) if baseline.size else None,
@@ -273,9 +332,9 @@ def _reasons(verdict: Verdict, scores: Sequence[Score]) -> list[str]:
 def _sentence(score: Score) -> str:
     what = f"{score.statistic} in {score.population}"
     if score.ratio is None:
-        n = sum(distance > 0 for distance in score.ks_paired)
+        n = sum(distance > 0 for distance in score.ks_candidate)
         return (
-            f"{what}: differs from the reference for {n} of {len(score.ks_paired)} seeds, although"
+            f"{what}: differs from the reference for {n} of {len(score.ks_candidate)} seeds, although"
             " the reference realizations do not differ from each other."
         )
     sentence = f"{what}: {score.ratio:.2f} times the distance between reference realizations"

@@ -94,7 +94,7 @@ def assemble(
         "rule": {
             "familywise_error": verdict.FAMILYWISE_ERROR,
             "margin": verdict.MARGIN,
-            "text": list(verdict.RULE),
+            "text": list(verdict.rule("paired")),
         },
         "deployment": deployment_sheet(store.folder, study),
         "provenance": _provenance(plan, outcomes),
@@ -368,8 +368,8 @@ def _score_entry(score: verdict.Score) -> dict[str, Any]:
     return {
         "population": score.population,
         "statistic": score.statistic,
-        "ks_paired": score.ks_paired_mean,
-        "ks_paired_seeds": list(score.ks_paired),
+        "ks_candidate": score.ks_candidate_mean,
+        "ks_candidate_runs": list(score.ks_candidate),
         "ks_baseline_mean": score.ks_baseline_mean,
         "ks_baseline_sd": score.ks_baseline_sd,
         "ratio": score.ratio,

@@ -92,11 +92,13 @@ class Score(Part):
 
     population: str = Field(description="label")
     statistic: str = Field(description="rate, cv or cc")
-    ks_paired: Number = Field(description="mean distance from the reference run of the same seed")
-    ks_paired_seeds: list[Number] = Field(description="that distance, by seed")
+    ks_candidate: Number = Field(
+        description="mean distance from the reference's run of the same seed; unpaired, from all its runs"
+    )
+    ks_candidate_runs: list[Number] = Field(description="that distance, by run of the candidate")
     ks_baseline_mean: Number = Field(description="mean distance between runs of the reference")
     ks_baseline_sd: Number = Field(description="its standard deviation over pairs of runs")
-    ratio: Number = Field(description="ks_paired over ks_baseline_mean")
+    ratio: Number = Field(description="ks_candidate over ks_baseline_mean")
     ratio_low: Number = Field(description="lower bound, for all comparisons together")
     ratio_high: Number = Field(description="one-sided upper bound")
     verdict: Literal["pass", "deviates", "inconclusive"] = Field(description="of this comparison")
@@ -227,6 +229,10 @@ class ReferenceEntry(EnsembleEntry):
 class CandidateEntry(EnsembleEntry):
     """An ensemble that is judged."""
 
+    pairing: Literal["paired", "unpaired"] = Field(
+        default="paired",
+        description="whether its runs have the realizations of the reference's runs of the same seeds",
+    )
     scores: list[Score] = Field(default=[], description="all comparisons")
     diagnosis: list[str] = Field(default=[], description="where to look, a sentence each")
     parts: list[PartOfRuns] = Field(default=[], description="had the runs ended earlier")
@@ -250,6 +256,9 @@ class Rule(Part):
     familywise_error: float = Field(description="false alarms of a candidate, at most")
     margin: float = Field(description="ratio that a passing candidate stays below")
     text: list[str] = Field(description="the rule in sentences")
+    unpaired: list[str] = Field(
+        default=[], description="the same for unpaired candidates, if there are any"
+    )
 
 
 class Provenance(Part):
