@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pynn_portability.api import Results, Study, conformance, inventory
+    from pynn_portability.api import Results, Study, conformance, explain_spikes, inventory
     from pynn_portability.errors import RequestError, UnfinishedError, UnsupportedError
 
 __all__ = [
@@ -20,6 +20,7 @@ __all__ = [
     "UnsupportedError",
     "__version__",
     "conformance",
+    "explain_spikes",
     "inventory",
 ]
 

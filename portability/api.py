@@ -16,30 +16,41 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import replace
+from dataclasses import replace as replace_fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pynn_portability.errors import RequestError, UnfinishedError
 from pynn_portability.files import own_folder
 from pynn_portability.judge.adequacy import Evidence
-from pynn_portability.judge.ensemble import Ensemble
+from pynn_portability.judge.ensemble import Ensemble, Recording
+from pynn_portability.judge.verdict import Pairing
 from pynn_portability.predict import prediction, recommendation
 from pynn_portability.probe import selftest
 from pynn_portability.probe.conformance import conformance as probe_backend
 from pynn_portability.reports import write_report
+from pynn_portability.results import elsewhere as foreign
 from pynn_portability.results.assembling import Assembled, assemble, exit_code
 from pynn_portability.results.files import write_data
 from pynn_portability.results.schema import StudyResults
+from pynn_portability.run import imported
 from pynn_portability.run import plan as planning
 from pynn_portability.run.events import Advanced, Began, Ended, Event, Listener, ignore
-from pynn_portability.run.executor import Executor, execute, stored, summary
+from pynn_portability.run.executor import (
+    Executor,
+    execute,
+    stored,
+    stored_reference,
+    summary,
+)
 from pynn_portability.run.outcome import Outcome
 from pynn_portability.run.plan import Plan
 from pynn_portability.run.script_study import script_values, write_script_study
 from pynn_portability.run.store import Store
 from pynn_portability.run.study import inventory, load_study, study_of
+from pynn_portability.spikes import intake
 from pynn_portability.spikes.blocks import to_neo
+from pynn_portability.spikes.mapping import read_map
 from pynn_portability.spinnaker import deployment
 from pynn_portability.tables import choices
 
@@ -47,9 +58,10 @@ if TYPE_CHECKING:
     import neo
     import pandas as pd
 
-__all__ = ["Results", "Study", "conformance", "inventory"]
+__all__ = ["Results", "Study", "conformance", "explain_spikes", "inventory"]
 
 DRAWING = "drawing the report"
+READING = "reading spikes"
 SOLVING = "solving the mean field"
 
 
@@ -235,6 +247,70 @@ class Study:
             outcomes = stored(plan, store)
             with store.locked():
                 return _judged(plan, outcomes, store, listener, drawings)
+
+    def import_spikes(
+        self,
+        files: Sequence[Path | str],
+        label: str,
+        *,
+        map: Path | str | None = None,
+        paired: bool = False,
+        all_recorded: bool = False,
+        trust_pickle: bool = False,
+        replace: bool = False,
+        folder: Path | str | None = None,
+        progress: bool | Listener = True,
+    ) -> imported.Imported:
+        """Check spikes from elsewhere and keep them beside the runs; `run` and `judge` then judge them, too.
+
+        ``files`` and folders are told apart by seed; ``label`` is the name of the ensemble. ``map`` says what files
+        do not say (docs/foreign-spikes.md). ``paired``: its seeds are realizations of the study.
+        ``all_recorded``: neurons without a spike are silent. ``trust_pickle``: pickles, which are programs, are
+        read. ``replace``: what has this label already.
+
+        Raises RequestError, in one sentence, for spikes that cannot be those of the study's network.
+        """
+        imported.folder_name(label)
+        given = read_map(None if map is None else Path(map))
+        if all_recorded:
+            given = given.model_copy(update={"recorded": "all"})
+        store = Store(Path(folder or self.folder))
+        planning.refuse_unwritable(store.folder)
+        with _listening(progress) as listener:
+            plan = self._planned(listener, store)
+            simulation = plan.study.simulation
+            expected = intake.Expected(
+                {p.label: p.size for p in plan.network.compared},
+                simulation.timestep,
+                simulation.warmup,
+                simulation.duration,
+                frozenset(
+                    p.label
+                    for p in plan.network.compared
+                    if plan.network.population(p.population).is_source
+                ),
+            )
+            listener(Began(READING))
+            taken = intake.take_in([Path(file) for file in files], given, expected, trust_pickle)
+            pairing: Pairing = "paired" if paired else "unpaired"
+            with store.locked():
+                runs = stored_reference(plan, store)
+                reference = {
+                    seed: Recording(store.spikes_file(record.key)) for seed, record in runs.items()
+                }
+                odd = foreign.checked_with_reference(taken, reference, simulation.warmup, pairing)
+                taken = replace_fields(taken, warnings=[*taken.warnings, *odd])
+                said = given.model_dump(exclude_unset=True)
+                times = simulation.warmup, simulation.duration
+                kept = imported.add(store.folder, label, taken, said, pairing, *times, replace)
+            listener(Ended(READING))
+        return kept
+
+    def remove_spikes(self, label: str, folder: Path | str | None = None) -> None:
+        """Remove what was imported under a label; RequestError if there is no such thing."""
+        store = Store(Path(folder or self.folder))
+        with store.locked():
+            imported.drop(store.folder, label)
 
     def predict(
         self, folder: Path | str | None = None, *, progress: bool | Listener = True
@@ -447,7 +523,7 @@ class Results:
         if missing:
             sentences = list(dict.fromkeys([*self.content.missing, *missing]))
             content = self.content.model_copy(update={"missing": sentences})
-            self._assembled = replace(self._assembled, content=content)
+            self._assembled = replace_fields(self._assembled, content=content)
 
     def _repr_html_(self) -> str:
         return str(self.verdicts.to_html(index=False, escape=True))
@@ -466,6 +542,17 @@ def conformance(
     """Single neurons and synapses of a backend, measured against expected (docs/conformance.md)."""
     with _listening(progress) as listener:
         return probe_backend(backend, number_format, options or {}, listener)
+
+
+def explain_spikes(
+    files: Sequence[Path | str],
+    *,
+    map: Path | str | None = None,
+    trust_pickle: bool = False,
+) -> list[intake.Understood]:
+    """What files of spikes are taken for, without a study: populations, numbers of neurons, units, times."""
+    given = read_map(None if map is None else Path(map))
+    return intake.explain([Path(file) for file in files], given, trust_pickle)
 
 
 def _judged(

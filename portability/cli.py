@@ -62,6 +62,10 @@ Jobs = Annotated[
         show_default="as cores and memory allow",
     ),
 ]
+ExitZero = Annotated[
+    bool,
+    typer.Option("--exit-zero", help="Exit with 0 whatever the verdicts, if every run succeeded."),
+]
 Arguments = Annotated[
     list[str] | None,
     typer.Argument(metavar="[ARGUMENT]...", help="Arguments of the script.", show_default=False),
@@ -181,12 +185,7 @@ def run(
     ],
     arguments: Arguments = None,
     out: Out = None,
-    exit_zero: Annotated[
-        bool,
-        typer.Option(
-            "--exit-zero", help="Exit with 0 whatever the verdicts, if every run succeeded."
-        ),
-    ] = False,
+    exit_zero: ExitZero = False,
     jobs: Jobs = None,
 ) -> None:
     """Simulate what is missing, judge, and write report.html, results.json and junit.xml."""
@@ -244,6 +243,117 @@ def capture(
         if write:
             study.write_script_study(write)
             terminal.say(f"study: {write}")
+
+
+Spikes = Annotated[
+    list[Path],
+    typer.Argument(metavar="SPIKES...", help="Files of spikes, or folders with them."),
+]
+Label = Annotated[str, typer.Option("--label", metavar="NAME", help="What the ensemble is called.")]
+MapFile = Annotated[
+    Path | None,
+    typer.Option("--map", metavar="MAP.toml", help="What the files do not say themselves."),
+]
+Paired = Annotated[
+    bool, typer.Option("--paired", help="Its seeds are realizations of the study's network.")
+]
+AllRecorded = Annotated[
+    bool, typer.Option("--all-recorded", help="Neurons without a spike were recorded, too.")
+]
+TrustPickle = Annotated[
+    bool,
+    typer.Option("--trust-pickle", help="Read pickles, which are programs that Python executes."),
+]
+Replace = Annotated[bool, typer.Option("--replace", help="Replace spikes with this label.")]
+
+
+@app.command()
+def judge(
+    study_file: StudyFile,
+    spikes: Spikes,
+    label: Label,
+    map_file: MapFile = None,
+    paired: Paired = False,
+    all_recorded: AllRecorded = False,
+    trust_pickle: TrustPickle = False,
+    replace: Replace = False,
+    out: Out = None,
+    exit_zero: ExitZero = False,
+    jobs: Jobs = None,
+) -> None:
+    """Judge spikes from elsewhere: a board's, a colleague's, another simulator's. Simulates what is missing."""
+    with _explained():
+        from pynn_portability.api import Study
+
+        study = Study.load(study_file)
+        found = study.import_spikes(
+            spikes,
+            label,
+            map=map_file,
+            paired=paired,
+            all_recorded=all_recorded,
+            trust_pickle=trust_pickle,
+            replace=replace,
+            folder=out,
+        )
+        terminal.imported(found)
+        results = study.run(out, jobs=jobs)
+        terminal.verdicts(results.content, results.report_file)
+        failed = results.exit_code == FAILED
+        raise typer.Exit(0 if exit_zero and not failed else results.exit_code)
+
+
+@app.command("import")
+def import_spikes(
+    files: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="STUDY.toml SPIKES...",
+            help="The study file, and files of spikes or folders with them; with --explain, only the latter.",
+        ),
+    ],
+    label: Annotated[
+        str, typer.Option("--label", metavar="NAME", help="What the ensemble is called.")
+    ] = "",
+    map_file: MapFile = None,
+    paired: Paired = False,
+    all_recorded: AllRecorded = False,
+    trust_pickle: TrustPickle = False,
+    replace: Replace = False,
+    remove: Annotated[
+        bool, typer.Option("--remove", help="Remove the spikes with this label, and read none.")
+    ] = False,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Show what files are taken for, and keep nothing.")
+    ] = False,
+    out: Out = None,
+) -> None:
+    """Check spikes from elsewhere, and keep them with a study; `run` and `report` judge them with the others."""
+    with _explained():
+        from pynn_portability.api import Study, explain_spikes
+        from pynn_portability.errors import RequestError
+
+        if explain:
+            terminal.tally(explain_spikes(files, map=map_file, trust_pickle=trust_pickle))
+            return
+        if not label:
+            raise RequestError("--label: is missing, it must be a name for these spikes")
+        study = Study.load(files[0])
+        if remove:
+            study.remove_spikes(label, out)
+            terminal.say(f"removed: {label}")
+            return
+        found = study.import_spikes(
+            files[1:],
+            label,
+            map=map_file,
+            paired=paired,
+            all_recorded=all_recorded,
+            trust_pickle=trust_pickle,
+            replace=replace,
+            folder=out,
+        )
+        terminal.imported(found)
 
 
 @app.command()
@@ -426,9 +536,24 @@ def conformance(
 
 
 @app.command("list")
-def list_names(as_json: Json = False) -> None:
+def list_names(
+    folder: Annotated[
+        Path | None,
+        typer.Argument(metavar="[DIR]", help="A study's output folder: list imported spikes."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
     """List models with their parameters, backends with their versions, and number formats."""
     with _explained():
+        if folder is not None:
+            from pynn_portability.run.imported import ensembles
+
+            found = list(ensembles(folder))
+            if as_json:
+                _print_json([record.model_dump(by_alias=True, mode="json") for record in found])
+            else:
+                terminal.ensembles(found)
+            return
         from pynn_portability.run.study import inventory
 
         names = inventory()

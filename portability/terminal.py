@@ -18,6 +18,8 @@ from pynn_portability.run.events import Advanced, Began, Ended, Event
 
 if TYPE_CHECKING:
     from pynn_portability.results.schema import StudyResults
+    from pynn_portability.run.imported import FileEntry, Imported
+    from pynn_portability.spikes.intake import Understood
 
 SECONDS_BETWEEN_LINES = 10.0
 """In a pipe."""
@@ -112,6 +114,50 @@ def verdicts(results: StudyResults, report: Path) -> None:
     for sentence in results.missing:
         say(f"missing: {sentence}")
     say(f"report: {report}")
+
+
+def imported(found: Imported) -> None:
+    """What was taken in, by population, and what is to be said about it."""
+    tally([entry for entry in found.tally if entry.spikes or entry.population])
+    say(f"imported: {found.label}, {_count(len(found.seeds), 'run')}, {found.pairing}")
+    for sentence in found.notes:
+        say(f"note: {sentence}")
+    for sentence in found.warnings:
+        say(f"warning: {sentence}")
+
+
+def tally(entries: Sequence[Understood | FileEntry]) -> None:
+    """What files were taken for: a line for each population."""
+    groups: dict[tuple[str, str], list[Understood | FileEntry]] = {}
+    for entry in entries:
+        groups.setdefault((entry.population or "?", entry.unit or "?"), []).append(entry)
+    rows = []
+    for (population, unit), own in groups.items():
+        ids = [entry.ids for entry in own if entry.ids]
+        times = [entry.times for entry in own if entry.times]
+        rows.append(
+            (
+                population,
+                str(len({entry.file for entry in own})),
+                str(len({entry.seed for entry in own})),
+                str(sum(entry.spikes for entry in own)),
+                f"{min(i for i, _ in ids)} to {max(i for _, i in ids)}" if ids else "",
+                f"{min(t for t, _ in times):g} to {max(t for _, t in times):g}" if times else "",
+                unit,
+            )
+        )
+    table(("population", "files", "seeds", "spikes", "neurons", "times", "unit"), rows)
+
+
+def ensembles(found: Sequence[Imported]) -> None:
+    """Imported ensembles of a study."""
+    if not found:
+        say("no imported spikes")
+        return
+    rows = [
+        (r.label, str(len(r.seeds)), r.pairing, str(len(r.files)), r.created[:10]) for r in found
+    ]
+    table(("label", "seeds", "pairing", "files", "imported"), rows)
 
 
 EXPECTATIONS = {

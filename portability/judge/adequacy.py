@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -59,10 +60,12 @@ def gather(
     noise: bool = False,
     last: bool = False,
     origin: Mapping[str, Any] | None = None,
+    neurons: Mapping[str, tuple[int, ...]] = MappingProxyType({}),
 ) -> Evidence:
     """The excerpts of an ensemble of runs (by seed) of ``duration`` ms after ``warmup`` ms.
 
-    With ``noise``, null models are among them, with ``last``, the last quarter. Spikes of one run at a time
+    With ``noise``, null models are among them, with ``last``, the last quarter. ``neurons`` are the cells that are
+    measured, where they are not all of a population. Spikes of one run at a time
     are held in memory.
     """
     shorter = fractions(duration)
@@ -83,6 +86,8 @@ def gather(
             *(Excerpt(warmup, 0.0, fraction, seed) for fraction in nulls),
             *([Excerpt(warmup, 1.0 - QUARTER, 1.0)] if quarter else []),
         ]
+        if neurons:
+            excerpts = [replace(e, neurons=tuple(sorted(neurons.items()))) for e in excerpts]
         found = recording.all_statistics(excerpts)
         for key, sample in zip(runs, found, strict=True):
             runs[key][seed] = sample

@@ -15,7 +15,7 @@ import numpy as np
 
 from pynn_portability.judge.ensemble import Ensemble
 from pynn_portability.judge.statistics import STATISTICS
-from pynn_portability.judge.verdict import Score
+from pynn_portability.judge.verdict import Pairing, Score
 
 CERTAIN = 3.0
 """Changes of less than this many standard errors are called unchanged,"""
@@ -35,19 +35,29 @@ class Change:
     spread: tuple[float, float] | None
 
 
-def changes(reference: Ensemble, candidate: Ensemble) -> list[Change]:
-    """Changes of all statistics from the reference to the candidate, over the seeds of both."""
+def changes(reference: Ensemble, candidate: Ensemble, pairing: Pairing = "paired") -> list[Change]:
+    """Changes of all statistics from the reference to the candidate, over the seeds of both.
+
+    Unpaired, they are changes of the means over all runs.
+    """
     before, after = reference.runs, candidate.runs
-    seeds = sorted(set(before) & set(after))
+    if pairing == "paired":
+        before, after = (
+            {s: runs[s] for s in sorted(set(before) & set(after))} for runs in (before, after)
+        )
+    relative = _relative if pairing == "paired" else _relative_of_means
     result = []
-    for population in reference.populations if seeds else ():
+    for population in reference.populations if before and after else ():
         for statistic in STATISTICS:
-            pairs = [
-                (before[s][population][statistic], after[s][population][statistic]) for s in seeds
-            ]
-            usable = all(a.size > 1 and b.size > 1 for a, b in pairs)
-            mean = _relative([(a.mean(), b.mean()) for a, b in pairs]) if usable else None
-            spread = _relative([(a.std(), b.std()) for a, b in pairs]) if usable else None
+            own, other = (
+                [run[population][statistic] for run in runs.values()] for runs in (before, after)
+            )
+            usable = all(sample.size > 1 for sample in (*own, *other))
+            measures = (
+                ([float(f(sample)) for sample in samples] for samples in (own, other))
+                for f in (np.mean, np.std)
+            )
+            mean, spread = (relative(*values) for values in measures) if usable else (None, None)
             result.append(Change(population, statistic, mean, spread))
     return result
 
@@ -65,9 +75,22 @@ def sentences(scores: Sequence[Score], found: Sequence[Change]) -> list[str]:
     return [*lines, *_hints(deviating, found)]
 
 
-def _relative(pairs: Sequence[tuple[float, float]]) -> tuple[float, float] | None:
+def _relative_of_means(own: Sequence[float], other: Sequence[float]) -> tuple[float, float] | None:
+    """Relative change of the mean over runs, and its standard error, runs being independent."""
+    before, after = np.array(own), np.array(other)
+    if not abs(before.mean()) > 0 or not np.isfinite([*before, *after]).all():
+        return None
+    errors = [
+        values.std(ddof=1) / math.sqrt(values.size) if values.size > 1 else 0.0
+        for values in (before, after)
+    ]
+    scale = abs(before.mean())
+    return float((after.mean() - before.mean()) / scale), float(math.hypot(*errors) / scale)
+
+
+def _relative(own: Sequence[float], other: Sequence[float]) -> tuple[float, float] | None:
     """Mean relative change and its standard error over seeds."""
-    before, after = (np.array(column, dtype=np.float64) for column in zip(*pairs, strict=True))
+    before, after = np.array(own), np.array(other)
     if not abs(before.mean()) > 0 or not np.isfinite(before).all() or not np.isfinite(after).all():
         return None
     change = (after - before) / abs(before.mean())

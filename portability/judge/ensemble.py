@@ -37,16 +37,21 @@ class Excerpt:
     """What of a run is measured: the part from ``begin`` to ``end`` of its time after ``warmup`` (ms).
 
     Both are fractions of that time. With ``noise``, a seed, it is the null model of that part (see
-    `pynn_portability.judge.null_model`) instead of the part itself.
+    `pynn_portability.judge.null_model`) instead of the part itself. Of the populations in ``neurons``, only those
+    cells (indices) are measured.
     """
 
     warmup: float
     begin: float = 0.0
     end: float = 1.0
     noise: int | None = None
+    neurons: tuple[tuple[str, tuple[int, ...]], ...] = ()
 
     def of(self, spikes: SpikeData) -> Statistics:
         """Statistics of this part of a run, by population, then by statistic."""
+        if self.neurons:
+            cells = {label: np.asarray(indices, np.int64) for label, indices in self.neurons}
+            spikes = spikes.reduced(cells)
         if (self.begin, self.end) != (0.0, 1.0):
             spikes = part(spikes, self.warmup, self.begin, self.end)
         if self.noise is not None:

@@ -15,12 +15,14 @@ import numpy as np
 from pynn_portability.errors import RequestError
 from pynn_portability.files import unsealed
 from pynn_portability.formats.number_format import changed_means
-from pynn_portability.judge import adequacy, diagnosis, verdict
+from pynn_portability.judge import adequacy, verdict
 from pynn_portability.judge.adequacy import Evidence
 from pynn_portability.judge.ensemble import Ensemble, Recording
 from pynn_portability.judge.statistics import STATISTICS
 from pynn_portability.predict import mean_field, prediction
 from pynn_portability.probe import selftest
+from pynn_portability.results import elsewhere as foreign
+from pynn_portability.results.judging import Yardstick, score_entry
 from pynn_portability.results.missing import Missing
 from pynn_portability.results.schema import SCHEMA, StudyResults
 from pynn_portability.run.environment import host
@@ -71,7 +73,12 @@ def assemble(
         for combination in by_combination
     }
     listener(Advanced(JUDGING, phase="judging"))
-    judged = _Judged(plan, store, by_combination, evidence, evidence[reference], missing)
+    yardstick = Yardstick(evidence[reference], study.simulation.duration, missing)
+    judged = _Judged(plan, store, by_combination, evidence, yardstick, missing)
+    own = recordings[reference]
+    elsewhere = foreign.judged(plan, store, yardstick, own, JUDGING, listener, missing)
+    evidence = {**evidence, **elsewhere.evidence}
+    of_seed = {**recordings, **elsewhere.recordings}
     predictions = missing.made(
         "The prediction",
         lambda: prediction.of_study(
@@ -85,8 +92,14 @@ def assemble(
         "populations": list(plan.network.overview()),
         "reference": judged.reference_entry(reference),
         "candidates": [
-            judged.candidate_entry(candidate, predicted)
-            for candidate, predicted in zip(candidates, predictions, strict=True)
+            *(
+                judged.candidate_entry(candidate, predicted)
+                for candidate, predicted in zip(candidates, predictions, strict=True)
+            ),
+            *(
+                entry | (judged.spread(evidence[key].whole) if key in evidence else {})
+                for key, entry in elsewhere.entries.items()
+            ),
         ],
         "selftest": missing.made("Planted faults", lambda: selftest.read(plan, store), []),
         "warnings": missing.made("Warnings on the data", judged.warnings, []),
@@ -95,13 +108,14 @@ def assemble(
             "familywise_error": verdict.FAMILYWISE_ERROR,
             "margin": verdict.MARGIN,
             "text": list(verdict.rule("paired")),
+            "unpaired": list(verdict.rule("unpaired")) if elsewhere.entries else [],
         },
         "deployment": deployment_sheet(store.folder, study),
         "provenance": _provenance(plan, outcomes),
         "missing": missing.sentences,
     }
     listener(Ended(JUDGING))
-    return Assembled(StudyResults.model_validate(content), evidence, recordings)
+    return Assembled(StudyResults.model_validate(content), evidence, of_seed)
 
 
 def exit_code(results: StudyResults, ignore_verdicts: bool = False) -> int:
@@ -194,17 +208,16 @@ class _Judged:
         store: Store,
         outcomes: Mapping[Combination, Sequence[Outcome]],
         evidence: Mapping[Combination, Evidence],
-        reference: Evidence,
+        yardstick: Yardstick,
         missing: Missing,
     ) -> None:
         self._plan, self._store = plan, store
         self._missing = missing
         self._outcomes, self._evidence = outcomes, evidence
-        self._reference = reference
+        self._reference = yardstick.reference
         self._duration = plan.study.simulation.duration
-        self._baselines = {
-            fraction: verdict.baseline_distances(part) for fraction, part in reference.parts.items()
-        }
+        self._yardstick = yardstick
+        self._baselines = yardstick.baselines
         self._baseline = self._baselines[1.0]
         self._null = missing.made("The scores of noise", self._null_scores, [])
         self._drift = missing.made("The drift of the reference", self._drift_scores, [])
@@ -239,8 +252,8 @@ class _Judged:
                 }
                 for (population, statistic), by_pair in self._baseline.items()
             ],
-            "null": [_score_entry(score) for score in self._null],
-            "drift": [_score_entry(score) for score in self._drift],
+            "null": [score_entry(score) for score in self._null],
+            "drift": [score_entry(score) for score in self._drift],
             "noticed_rate_changes": self._missing.made(
                 "The smallest noticed changes of rates",
                 lambda: adequacy.noticed_rate_changes(
@@ -259,7 +272,7 @@ class _Judged:
             **self._verdict(combination),
             "parts": self._missing.made(
                 f"The verdicts of {' '.join(combination)} had the runs ended earlier",
-                lambda: self._parts(combination),
+                lambda: self._yardstick.parts(self._evidence[combination], "paired"),
                 [],
             ),
             "prediction": predicted,
@@ -281,15 +294,12 @@ class _Judged:
             plan.study.number_format(combination[1]),
             plan.study.timestep(combination[1]),
         )
-        populations = [p.label for p in plan.network.compared]
-        ensemble = self._evidence[combination].whole
         weights = weight_moments(plan, combination[1])
         return {
             "backend": combination[0],
             "format": combination[1],
             "timestep": timestep,
-            "means": _means(populations, ensemble),
-            "sparse": _sparse(populations, ensemble, self._duration),
+            **self.spread(self._evidence[combination].whole),
             "cost": _mean_cost(outcomes),
             "runs": [_run_entry(outcome, self._store) for outcome in outcomes],
             "weights": [dataclasses.asdict(moments) for moments in weights],
@@ -299,6 +309,14 @@ class _Judged:
                 *number.restrictions(plan.networks[timestep], timestep),
                 *_observations(outcomes),
             ],
+        }
+
+    def spread(self, ensemble: Ensemble) -> dict[str, Any]:
+        """Means of statistics, and neurons with hardly a spike."""
+        populations = [p.label for p in self._plan.network.compared]
+        return {
+            "means": _means(populations, ensemble),
+            "sparse": _sparse(populations, ensemble, self._duration),
         }
 
     def _verdict(self, combination: Combination) -> dict[str, Any]:
@@ -314,41 +332,10 @@ class _Judged:
                 "every run of the reference failed, there is nothing to compare with"
             ]
             return {"verdict": "failed", "reasons": reasons, "scores": []}
-        judgement = verdict.judge(reference, candidate, self._baseline)
-        return {
-            "verdict": "failed" if failures else judgement.verdict,
-            "reasons": failures or list(judgement.reasons),
-            "scores": [_score_entry(score) for score in judgement.scores],
-            "diagnosis": self._missing.made(
-                f"The diagnosis of {' '.join(combination)}",
-                lambda: diagnosis.sentences(
-                    judgement.scores, diagnosis.changes(reference, candidate)
-                ),
-                [],
-            ),
-        }
-
-    def _parts(self, combination: Combination) -> list[dict[str, Any]]:
-        """Verdict, largest ratios and scores, had the runs ended earlier, and of the whole runs."""
-        entries = []
-        for fraction, candidate in sorted(self._evidence[combination].parts.items()):
-            reference = self._reference.parts[fraction]
-            if not set(candidate.runs) & set(reference.runs):
-                continue
-            judgement = verdict.judge(reference, candidate, self._baselines[fraction])
-            largest: dict[str, float | None] = {}
-            for score in judgement.scores:
-                if score.ratio is not None:
-                    largest[score.statistic] = max(score.ratio, largest.get(score.statistic) or 0.0)
-            entries.append(
-                {
-                    "duration": fraction * self._duration,
-                    "verdict": judgement.verdict,
-                    "largest": largest,
-                    "scores": [_score_entry(score) for score in judgement.scores],
-                }
-            )
-        return entries
+        judged = self._yardstick.judged(
+            " ".join(combination), self._evidence[combination], "paired"
+        )
+        return judged | ({"verdict": "failed", "reasons": failures} if failures else {})
 
 
 def _study_entry(study: Study) -> dict[str, Any]:
@@ -361,21 +348,6 @@ def _study_entry(study: Study) -> dict[str, Any]:
         "warmup": simulation.warmup,
         "timestep": simulation.timestep,
         "seeds": simulation.seeds,
-    }
-
-
-def _score_entry(score: verdict.Score) -> dict[str, Any]:
-    return {
-        "population": score.population,
-        "statistic": score.statistic,
-        "ks_candidate": score.ks_candidate_mean,
-        "ks_candidate_runs": list(score.ks_candidate),
-        "ks_baseline_mean": score.ks_baseline_mean,
-        "ks_baseline_sd": score.ks_baseline_sd,
-        "ratio": score.ratio,
-        "ratio_low": score.ratio_low,
-        "ratio_high": score.ratio_high,
-        "verdict": score.verdict,
     }
 
 

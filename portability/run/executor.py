@@ -20,7 +20,7 @@ from pynn_portability.run.events import Advanced, Began, Ended, Event, Listener
 from pynn_portability.run.local import LocalExecutor
 from pynn_portability.run.outcome import Job, Outcome
 from pynn_portability.run.plan import Plan, Task
-from pynn_portability.run.record import Environment
+from pynn_portability.run.record import Environment, RunRecord
 from pynn_portability.run.store import Store, run_key
 from pynn_portability.run.study import Run, shareable
 
@@ -60,6 +60,12 @@ def stored(plan: Plan, store: Store) -> tuple[Outcome, ...]:
             f"missing ({names}), `portability run` makes them"
         )
     return tuple(outcomes)
+
+
+def stored_reference(plan: Plan, store: Store) -> dict[int, RunRecord]:
+    """The runs of the reference that the store has, by seed."""
+    found = {t.run.seed: store.newest(t.request) for t in plan.tasks if t.run.role == "reference"}
+    return {seed: record for seed, record in found.items() if record}
 
 
 def execute(

@@ -15,7 +15,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import psutil
 
 from pynn_portability import backends
@@ -28,7 +27,7 @@ from pynn_portability.run.environment import host
 from pynn_portability.run.process import Report, peak_memory, serve
 from pynn_portability.run.record import Cost, Environment, ModelReference, RunRecord
 from pynn_portability.run.store import Store
-from pynn_portability.spikes.data import PopulationSpikes, SpikeData
+from pynn_portability.spikes.data import SpikeData
 
 
 def main() -> None:
@@ -98,12 +97,9 @@ def simulate(specification: Mapping[str, Any], report: Report) -> None:
 def compared_spikes(network: Network, spikes: SpikeData) -> SpikeData:
     """Spikes of what is compared, from those of whole populations."""
     populations = {}
-    for label, size, _, population, cells in network.compared:
+    for label, _, _, population, cells in network.compared:
         found = spikes.populations[population]
         if cells is not None:
-            place = np.full(found.size, -1, np.int32)
-            place[cells] = np.arange(size, dtype=np.int32)
-            own = place[found.neurons] >= 0
-            found = PopulationSpikes(size, found.steps[own], place[found.neurons[own]])
+            found = found.of(cells)
         populations[label] = found
     return replace(spikes, populations=populations)

@@ -29,6 +29,13 @@ class PopulationSpikes:
         order = np.lexsort((neurons, steps))
         return cls(size, steps[order].astype(np.int64), neurons[order].astype(np.int32))
 
+    def of(self, cells: NDArray[np.int64]) -> PopulationSpikes:
+        """The spikes of some cells, ascending indices, which become 0, 1, ..."""
+        place = np.full(self.size, -1, np.int32)
+        place[cells] = np.arange(len(cells), dtype=np.int32)
+        own = place[self.neurons] >= 0
+        return PopulationSpikes(len(cells), self.steps[own], place[self.neurons[own]])
+
 
 @dataclass(frozen=True)
 class SpikeData:
@@ -37,6 +44,13 @@ class SpikeData:
     timestep: float
     n_steps: int
     populations: Mapping[str, PopulationSpikes]
+
+    def reduced(self, cells: Mapping[str, NDArray[np.int64]]) -> SpikeData:
+        """With those cells only, ascending indices, of the populations that are named."""
+        populations = dict(self.populations)
+        for label, indices in cells.items():
+            populations[label] = populations[label].of(indices)
+        return SpikeData(self.timestep, self.n_steps, populations)
 
 
 def whole_steps(times: NDArray[np.float64], timestep: float) -> NDArray[np.int64]:

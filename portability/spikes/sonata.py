@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import unquote
 
 import numpy as np
@@ -38,6 +38,10 @@ _H5PY_ERRORS = (
 """What h5py raises for files that are not what they should be."""
 _LARGEST = 2**31 - 1
 """Number of steps and of neurons, which are 32-bit integers in simulators."""
+_BUILT_IN = {1, 2, 3}
+"""Filters of HDF5 itself: deflate, shuffle, checksum."""
+_MOST_DEFLATED = 1032
+"""Bytes that a byte of deflated data can stand for."""
 _SORTING = {"none": 0, "by_id": 1, "by_time": 2}
 
 
@@ -96,6 +100,43 @@ def read_sonata(path: Path) -> SpikeData:
         return SpikeData(timestep, n_steps, populations)
 
 
+class PlainPopulation(NamedTuple):
+    """Spikes of a population in a file that anybody's program wrote; its name is empty in an earlier layout.
+
+    ``times`` (float64) are in ``units``, ms unless the file says otherwise; ``neurons`` (int64) are ids.
+    ``size`` is only known from files of this harness.
+    """
+
+    population: str
+    times: np.ndarray
+    neurons: np.ndarray
+    units: str
+    size: int | None
+
+
+def read_plain(path: Path) -> list[PlainPopulation]:
+    """Read any SONATA file of spikes; RequestError when it is missing, damaged or something else."""
+    with _opened(path, ours=False) as root:
+        if "timestamps" in root:  # an earlier layout, which PyNN writes: all populations in one
+            return [_plain_population(root, "", "gids")]
+        return [_plain_population(_group(root, name), name) for name in root]
+
+
+def _plain_population(group: h5py.Group, name: str, ids: str = "node_ids") -> PlainPopulation:
+    times, neurons = (_array(group, key, compressed=True) for key in ("timestamps", ids))
+    if times.shape != neurons.shape:
+        raise ValueError(f"{group.name} has {times.size} timestamps for {neurons.size} {ids}")
+    units = group["timestamps"].attrs.get("units", "ms")
+    size = int(_number(group, "size")) if "size" in group.attrs else None
+    return PlainPopulation(
+        unquote(name),
+        times.astype(np.float64),
+        neurons.astype(np.int64),
+        units.decode() if isinstance(units, bytes) else str(units),
+        size,
+    )
+
+
 def read_extent(path: Path) -> tuple[int, float]:
     """Number of steps and time step (ms) of such a file; raises as `read_sonata` does."""
     with _opened(path) as root:
@@ -145,8 +186,8 @@ def _group(parent: h5py.Group, name: str) -> h5py.Group:
     return found
 
 
-def _array(group: h5py.Group, name: str) -> np.ndarray:
-    """A row of numbers that the file itself holds, as they are."""
+def _array(group: h5py.Group, name: str, compressed: bool = False) -> np.ndarray:
+    """A row of numbers that the file itself holds, as they are or compressed by what is part of HDF5."""
     import h5py  # noqa: PLC0415
 
     found = _linked(group, name)
@@ -154,17 +195,20 @@ def _array(group: h5py.Group, name: str) -> np.ndarray:
         raise ValueError(f"{found.name} is not a row of numbers")
     if found.external or found.is_virtual:
         raise ValueError(f"{found.name} is in another file")
-    if found.id.get_create_plist().get_nfilters():
+    properties = found.id.get_create_plist()
+    filters = {properties.get_filter(i)[0] for i in range(properties.get_nfilters())}
+    if filters - (_BUILT_IN if compressed else set()):
         raise ValueError(f"{found.name} is compressed, which these files are not")
     # what is declared and not stored would be made up, of any size
-    if found.nbytes > min(found.id.get_storage_size(), found.file.id.get_filesize()):
+    stored = min(found.id.get_storage_size(), found.file.id.get_filesize())
+    if found.nbytes > stored * (_MOST_DEFLATED if filters else 1):
         raise ValueError(f"{found.name} says that it is larger than the file")
     values: np.ndarray = found[()]
     return values
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[h5py.Group]:
+def _opened(path: Path, ours: bool = True) -> Iterator[h5py.Group]:
     """The group of spikes of a file; what goes wrong with it becomes a sentence."""
     import h5py  # noqa: PLC0415
 
@@ -172,17 +216,16 @@ def _opened(path: Path) -> Iterator[h5py.Group]:
         if path.exists() and not path.is_file():
             raise ValueError("it is not a file")  # a pipe would be waited for
         with h5py.File(path, "r") as file:
-            if "magic" not in file.attrs or _number(file, "magic") != SONATA_MAGIC:
+            if ours and ("magic" not in file.attrs or _number(file, "magic") != SONATA_MAGIC):
                 raise ValueError("its attribute 'magic' is not that of SONATA")
             yield _group(file, "spikes")
     except FileNotFoundError:
         raise RequestError(f"The spike file {path} does not exist.") from None
     except _H5PY_ERRORS as error:
         reason = " ".join(str(error).split()).strip("\"'. ")
-        raise RequestError(
-            f"{path} is not a whole SONATA spike file of this harness, "
-            f"with 'timestep', 'n_steps' and 'size' as attributes ({reason})."
-        ) from error
+        attributes = " of this harness, with 'timestep', 'n_steps' and 'size' as attributes"
+        what = f"SONATA spike file{attributes if ours else ''}"
+        raise RequestError(f"{path} is not a whole {what} ({reason}).") from error
 
 
 def _group_name(label: str) -> str:
