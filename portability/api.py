@@ -133,15 +133,18 @@ class Study:
         script: Path | str,
         arguments: Sequence[str] = (),
         *,
+        stock: bool = False,
         progress: bool | Listener = False,
     ) -> tuple[Study, list[str]]:
         """A study of a whole PyNN script, and what is to be said about it, a sentence each.
+
+        With ``stock``, the script is not captured but runs on stock PyNN, unpaired, whatever it uses.
 
         The script's time step and duration, five seeds, NEST in double precision as the reference, and as
         candidates those of `pynn_portability.run.script_study` that can run the network here. Raises
         RequestError, with the line of the script, when there is no network.
         """
-        values = script_values(Path(script), arguments)
+        values = script_values(Path(script), arguments, stock)
         study = cls.__new__(cls)
         study._description, study._plan = study_of(values, Path(), Path(script)), None
         plan = study.plan(progress=progress)

@@ -184,6 +184,12 @@ def run(
         ),
     ],
     arguments: Arguments = None,
+    stock: Annotated[
+        bool,
+        typer.Option(
+            "--stock", help="Run a script that cannot be captured on stock PyNN, unpaired."
+        ),
+    ] = False,
     out: Out = None,
     exit_zero: ExitZero = False,
     jobs: Jobs = None,
@@ -191,7 +197,9 @@ def run(
     """Simulate what is missing, judge, and write report.html, results.json and junit.xml."""
     with _explained():
         study = (
-            _of_script(file, arguments or []) if file.suffix == ".py" else _of_file(file, arguments)
+            _of_script(file, arguments or [], stock)
+            if file.suffix == ".py"
+            else _of_file(file, arguments, stock)
         )
         results = study.run(out, jobs=jobs)
         terminal.say(results.summary)
@@ -200,10 +208,14 @@ def run(
         raise typer.Exit(0 if exit_zero and not failed else results.exit_code)
 
 
-def _of_file(file: Path, arguments: list[str] | None) -> Study:
+def _of_file(file: Path, arguments: list[str] | None, stock: bool) -> Study:
     from pynn_portability.api import Study
     from pynn_portability.errors import RequestError
 
+    if stock:
+        raise RequestError(
+            f"{file}: --stock belongs to SCRIPT.py; a study says stock = true in [model]"
+        )
     if arguments:
         raise RequestError(
             f"{file}: a study file takes no {arguments[0]!r}; arguments and unknown options are passed to "
@@ -212,11 +224,11 @@ def _of_file(file: Path, arguments: list[str] | None) -> Study:
     return Study.load(file)
 
 
-def _of_script(script: Path, arguments: list[str]) -> Study:
+def _of_script(script: Path, arguments: list[str], stock: bool = False) -> Study:
     from pynn_portability.api import Study
 
     with terminal.Display() as display:
-        study, remarks = Study.of_script(script, arguments, progress=display)
+        study, remarks = Study.of_script(script, arguments, stock=stock, progress=display)
     for remark in remarks:
         terminal.say(f"note: {remark}")
     return study

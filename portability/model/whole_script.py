@@ -76,10 +76,10 @@ def record_script(
         raise RequestError(f"model script {path} does not exist")
     recorder = ScriptRecorder(path, timestep, until, drawn)
     with (
-        _started(path, arguments),
+        started(path, arguments),
         _in_place_of_simulators(recorder),
         _watched(recorder),
-        _seeded(recorder, seed),
+        seeded(seed, recorder),
     ):
         try:
             runpy.run_path(str(path), run_name="__main__")
@@ -461,7 +461,7 @@ def _in_place_of_simulators(recorder: ScriptRecorder) -> Iterator[None]:
 
 
 @contextmanager
-def _started(path: Path, arguments: Sequence[str]) -> Iterator[None]:
+def started(path: Path, arguments: Sequence[str]) -> Iterator[None]:
     """With what a script finds when Python starts it."""
     before = sys.argv, list(sys.path)
     sys.argv = [str(path), *arguments]
@@ -477,7 +477,7 @@ _LEGACY: Any = np.random.mtrand._rand
 
 
 @contextmanager
-def _seeded(recorder: ScriptRecorder, seed: int) -> Iterator[None]:
+def seeded(seed: int, recorder: ScriptRecorder | None = None) -> Iterator[None]:
     """With generators that have no seed of their own seeded, and what a script draws while it builds noticed.
 
     Two runs of the script then build the same network, and the recorder says that it is one for all seeds.
@@ -487,7 +487,7 @@ def _seeded(recorder: ScriptRecorder, seed: int) -> Iterator[None]:
 
     def randbits(bits: int) -> int:
         """What NumPy asks the operating system for when a generator gets no seed."""
-        if not recorder.elapsed and _asked_by_script(sys._getframe(1)):
+        if recorder and not recorder.elapsed and _asked_by_script(sys._getframe(1)):
             recorder.drawn_once("numbers from a generator of NumPy")
         return entropy.getrandbits(bits)
 
@@ -496,12 +496,15 @@ def _seeded(recorder: ScriptRecorder, seed: int) -> Iterator[None]:
     begin = random.getstate(), _LEGACY.get_state(legacy=False)
 
     def notice() -> None:
+        if recorder is None:
+            return
         if random.getstate() != begin[0]:
             recorder.drawn_once("numbers from random")
         if not _same_state(_LEGACY.get_state(legacy=False), begin[1]):
             recorder.drawn_once("numbers from numpy.random")
 
-    recorder.notice_draws = notice
+    if recorder:
+        recorder.notice_draws = notice
     np.random.bit_generator.randbits = randbits  # type: ignore[attr-defined]
     try:
         yield

@@ -79,13 +79,7 @@ def assemble(
     elsewhere = foreign.judged(plan, store, yardstick, own, JUDGING, listener, missing)
     evidence = {**evidence, **elsewhere.evidence}
     of_seed = {**recordings, **elsewhere.recordings}
-    predictions = missing.made(
-        "The prediction",
-        lambda: prediction.of_study(
-            plan, _measured_rates(evidence[reference].whole, study.simulation.duration)
-        ),
-        [{"verdict": None, "reason": "the prediction could not be made"} for _ in candidates],
-    )
+    predictions = _predictions(plan, evidence[reference].whole, missing)
     content = {
         "schema": SCHEMA,
         "study": _study_entry(study),
@@ -108,7 +102,9 @@ def assemble(
             "familywise_error": verdict.FAMILYWISE_ERROR,
             "margin": verdict.MARGIN,
             "text": list(verdict.rule("paired")),
-            "unpaired": list(verdict.rule("unpaired")) if elsewhere.entries else [],
+            "unpaired": (
+                list(verdict.rule("unpaired")) if elsewhere.entries or study.model.stock else []
+            ),
         },
         "deployment": deployment_sheet(store.folder, study),
         "provenance": _provenance(plan, outcomes),
@@ -116,6 +112,21 @@ def assemble(
     }
     listener(Ended(JUDGING))
     return Assembled(StudyResults.model_validate(content), evidence, of_seed)
+
+
+def _predictions(plan: Plan, reference: Ensemble, missing: Missing) -> list[dict[str, Any]]:
+    """What theory expects of each simulated candidate."""
+    _, *candidates = plan.study.combinations()
+    if plan.study.model.stock:
+        reason = "the theory does not cover scripts on stock PyNN, as they are not captured"
+        return [{"verdict": None, "reason": reason} for _ in candidates]
+    rates = _measured_rates(reference, plan.study.simulation.duration)
+    found: list[dict[str, Any]] = missing.made(
+        "The prediction",
+        lambda: prediction.of_study(plan, rates),
+        [{"verdict": None, "reason": "the prediction could not be made"} for _ in candidates],
+    )
+    return found
 
 
 def exit_code(results: StudyResults, ignore_verdicts: bool = False) -> int:
@@ -217,6 +228,7 @@ class _Judged:
         self._reference = yardstick.reference
         self._duration = plan.study.simulation.duration
         self._yardstick = yardstick
+        self._pairing: verdict.Pairing = "unpaired" if plan.study.model.stock else "paired"
         self._baselines = yardstick.baselines
         self._baseline = self._baselines[1.0]
         self._null = missing.made("The scores of noise", self._null_scores, [])
@@ -269,10 +281,11 @@ class _Judged:
         """The entry of a candidate."""
         return {
             **self._entry(combination),
+            "pairing": self._pairing,
             **self._verdict(combination),
             "parts": self._missing.made(
                 f"The verdicts of {' '.join(combination)} had the runs ended earlier",
-                lambda: self._yardstick.parts(self._evidence[combination], "paired"),
+                lambda: self._yardstick.parts(self._evidence[combination], self._pairing),
                 [],
             ),
             "prediction": predicted,
@@ -327,13 +340,14 @@ class _Judged:
         if skipped:
             return {"verdict": "not run", "reasons": list(skipped), "scores": []}
         failures = _failures(outcomes)
-        if not set(reference.runs) & set(candidate.runs):
+        common = set(reference.runs) & set(candidate.runs)
+        if not (common if self._pairing == "paired" else reference.runs and candidate.runs):
             reasons = failures or [
                 "every run of the reference failed, there is nothing to compare with"
             ]
             return {"verdict": "failed", "reasons": reasons, "scores": []}
         judged = self._yardstick.judged(
-            " ".join(combination), self._evidence[combination], "paired"
+            " ".join(combination), self._evidence[combination], self._pairing
         )
         return judged | ({"verdict": "failed", "reasons": failures} if failures else {})
 

@@ -11,6 +11,7 @@ import threading
 from collections.abc import Sequence
 from concurrent.futures import Future, as_completed
 from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import Any, Protocol
 
 from pynn_portability.errors import RequestError
@@ -156,7 +157,9 @@ def _specification(
 ) -> dict[str, Any]:
     """All that a worker needs to know, as plain JSON values."""
     model = plan.study.model
+    stock = {"script": str(plan.study.script), "directory": str(Path.cwd())} if model.stock else {}
     return {
+        **stock,
         "store": str(store.folder.resolve()),
         "key": key,
         "request": dict(task.request),

@@ -12,11 +12,12 @@ import psutil
 
 from pynn_portability import backends
 from pynn_portability.errors import RequestError
-from pynn_portability.formats.number_format import WeightMoments, changed_means
+from pynn_portability.formats.number_format import NumberFormat, WeightMoments, changed_means
 from pynn_portability.model.network import Network, PoissonDrive, Projection
 from pynn_portability.realize.realization import Realization
 from pynn_portability.realize.validity import adjustments, violations
 from pynn_portability.run import networks as stored_networks
+from pynn_portability.run import stock
 from pynn_portability.run.environment import available_cores
 from pynn_portability.run.events import Listener, ignore
 from pynn_portability.run.guest import captured, completed
@@ -74,11 +75,10 @@ def plan(study: Study, listener: Listener = ignore, store: Store | None = None) 
     study, networks, notes = _networks(study, listener, store)
     combinations = study.combinations()
     for timestep, network in networks.items():
-        refuse_invalid(study, network, timestep)
-        told = [
-            *network.notes,
-            *adjustments(network, timestep, study.simulation.steps(timestep)),
-        ]
+        told = list(network.notes)
+        if not study.model.stock:
+            refuse_invalid(study, network, timestep)
+            told += adjustments(network, timestep, study.simulation.steps(timestep))
         notes += [sentence for sentence in told if sentence not in notes]
     fingerprints = {timestep: network.fingerprint() for timestep, network in networks.items()}
     options = {name: study.options(name) for name in study.backend_names()}
@@ -88,8 +88,12 @@ def plan(study: Study, listener: Listener = ignore, store: Store | None = None) 
     for _, name, text in combinations:
         number, timestep = study.number_format(text), study.timestep(text)
         n_steps = study.simulation.steps(timestep)
-        estimates[name, text] = backends.load(name).estimate(
-            networks[timestep], number, options[name], n_steps, timestep
+        estimates[name, text] = (
+            backends.Estimate(stock.MEMORY_BYTES, 0.0, stock.SECONDS)
+            if study.model.stock
+            else backends.load(name).estimate(
+                networks[timestep], number, options[name], n_steps, timestep
+            )
         )
         requests[name, text] = {
             "network": fingerprints[timestep],
@@ -100,6 +104,8 @@ def plan(study: Study, listener: Listener = ignore, store: Store | None = None) 
             "options": options[name].model_dump(),
             "threads": threads[name],
         }
+        if study.model.stock and study.script:
+            requests[name, text]["stock"] = stock.identity(study.script, study.model.arguments)
         if number.fingerprint:
             requests[name, text]["machine"] = number.fingerprint
     tasks = []
@@ -151,7 +157,7 @@ def refuse_invalid(study: Study, network: Network, timestep: float) -> None:
 def refuse_changing(plan: Plan, listener: Listener = ignore) -> None:
     """Raise ``RequestError`` when the model script builds another network the second time."""
     study = plan.study
-    if study.script is None:
+    if study.script is None or study.model.stock:
         return
     again = captured(study, plan.networks, listener, quiet=True)
     if any(again[t].fingerprint() != plan.networks[t].fingerprint() for t in again):
@@ -188,9 +194,7 @@ def problems(plan: Plan) -> list[str]:
     for _, name, text in study.combinations():
         timestep = study.timestep(text)
         number = study.number_format(text)
-        for sentence in backends.refusals(
-            backends.load(name), plan.networks[timestep], number, timestep
-        ):
+        for sentence in _refusals(plan, name, number, timestep):
             found.append(f"{file}: backend {name!r} with format {text!r}: {sentence}")
     total = psutil.virtual_memory().total
     for name in (n for n in study.backend_names() if not plan.skipped(n)):
@@ -203,6 +207,14 @@ def problems(plan: Plan) -> list[str]:
     return list(dict.fromkeys(found))
 
 
+def _refusals(plan: Plan, backend: str, number: NumberFormat, timestep: float) -> list[str]:
+    """Why a backend does not run the network, or the script, in a number format."""
+    if plan.study.model.stock:
+        reason = stock.unsuitable(backend, number)
+        return [reason] if reason else []
+    return backends.refusals(backends.load(backend), plan.networks[timestep], number, timestep)
+
+
 def unable(plan: Plan, backend: str, text: str) -> str | None:
     """Why a backend cannot run the network in a number format here, None if it can."""
     timestep = plan.study.timestep(text)
@@ -210,7 +222,7 @@ def unable(plan: Plan, backend: str, text: str) -> str | None:
     reason = backends.load(backend).available()
     if reason:
         return reason
-    refused = backends.refusals(backends.load(backend), plan.networks[timestep], number, timestep)
+    refused = _refusals(plan, backend, number, timestep)
     return refused[0] if refused else None
 
 

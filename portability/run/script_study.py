@@ -18,18 +18,26 @@ CANDIDATES = (("brian2", "double"), ("emulator", "double"), ("emulator", "spinna
 """(backend, number format) of those that are candidates if they can run the network."""
 
 
-def script_values(script: Path, arguments: Sequence[str]) -> dict[str, Any]:
+STOCK_CANDIDATES = (("brian2", "double"), ("nest", "moments-2"))
+"""The same for a script that runs on stock PyNN."""
+
+
+def script_values(script: Path, arguments: Sequence[str], stock: bool = False) -> dict[str, Any]:
     """What a study file of the script holds, with every candidate."""
     name = re.sub(r"[^A-Za-z0-9._-]", "-", script.stem).lstrip("._-")[:100] or "script"
     model: dict[str, Any] = {"script": str(script)}
     if arguments:
         model["arguments"] = list(arguments)
+    if stock:
+        model["stock"] = True
     return {
         "study": {"name": name},
         "model": model,
         "simulation": {"seeds": list(SEEDS)},
         "reference": {"backend": REFERENCE[0], "format": REFERENCE[1]},
-        "candidate": [{"backend": b, "format": f} for b, f in CANDIDATES],
+        "candidate": [
+            {"backend": b, "format": f} for b, f in (STOCK_CANDIDATES if stock else CANDIDATES)
+        ],
     }
 
 

@@ -78,6 +78,9 @@ class Model(Section):
     arguments: list[str] = Field(
         default=[], description="a list of strings, the arguments of the script"
     )
+    stock: bool = Field(
+        False, description="true or false: whether the script runs on stock PyNN, uncaptured"
+    )
 
     @model_validator(mode="after")
     def _one_of_both(self) -> Model:
@@ -90,6 +93,8 @@ class Model(Section):
         if self.script and self.model_extra:
             key = next(iter(self.model_extra))
             raise ValueError(f"{key}: a script has no parameters, but arguments, a list of strings")
+        if self.build and self.stock:
+            raise ValueError("stock: belongs to a script")
         if self.build and self.arguments:
             raise ValueError("arguments: belong to a script, a build function has parameters")
         return self
@@ -107,7 +112,8 @@ class Model(Section):
     @property
     def parameters(self) -> dict[str, Any]:
         if self.script:
-            return {"arguments": list(self.arguments)} if self.arguments else {}
+            given = {"arguments": list(self.arguments)} if self.arguments else {}
+            return given | ({"stock": True} if self.stock else {})
         return dict(self.model_extra or {})
 
 
