@@ -122,13 +122,17 @@ class Recording:
         return {
             "spikes_sha256": self._spikes_sha256,
             "definition": definition(),
-            "excerpt": asdict(excerpt),
+            "excerpt": json.loads(_text(excerpt)),
         }
 
     def _file(self, excerpt: Excerpt) -> Path:
-        text = json.dumps(asdict(excerpt), sort_keys=True)
+        text = _text(excerpt)
         name = hashlib.sha256(text.encode()).hexdigest()[:12]
         return self.file.with_name(f"{self.file.stem}-statistics-{name}.npz")
+
+
+def _text(excerpt: Excerpt) -> str:
+    return json.dumps(asdict(excerpt), sort_keys=True)
 
 
 @dataclass(frozen=True)

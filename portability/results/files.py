@@ -11,9 +11,14 @@ from pydantic import BaseModel
 from pynn_portability.files import replacing
 from pynn_portability.results.junit import junit
 from pynn_portability.results.schema import StudyResults
+from pynn_portability.run.imported import Imported
 from pynn_portability.run.record import RunRecord
 
-SCHEMAS: dict[str, type[BaseModel]] = {"results-1": StudyResults, "run-1": RunRecord}
+SCHEMAS: dict[str, type[BaseModel]] = {
+    "results-1": StudyResults,
+    "run-1": RunRecord,
+    "imported-1": Imported,
+}
 """Models of published files by the name of their JSON Schema in the folder ``schemas``."""
 
 
