@@ -23,13 +23,13 @@ from typing import TYPE_CHECKING, Any
 from pynn_portability.errors import RequestError, UnfinishedError
 from pynn_portability.files import own_folder
 from pynn_portability.judge.adequacy import Evidence
-from pynn_portability.judge.ensemble import Ensemble, Recording
+from pynn_portability.judge.ensemble import Ensemble
 from pynn_portability.judge.verdict import Pairing
 from pynn_portability.predict import prediction, recommendation
 from pynn_portability.probe import selftest
 from pynn_portability.probe.conformance import conformance as probe_backend
 from pynn_portability.reports import write_report
-from pynn_portability.results import elsewhere as foreign
+from pynn_portability.results import taking
 from pynn_portability.results.assembling import Assembled, assemble, exit_code
 from pynn_portability.results.files import write_data
 from pynn_portability.results.schema import StudyResults
@@ -40,7 +40,6 @@ from pynn_portability.run.executor import (
     Executor,
     execute,
     stored,
-    stored_reference,
     summary,
 )
 from pynn_portability.run.outcome import Outcome
@@ -61,7 +60,6 @@ if TYPE_CHECKING:
 __all__ = ["Results", "Study", "conformance", "explain_spikes", "inventory"]
 
 DRAWING = "drawing the report"
-READING = "reading spikes"
 SOLVING = "solving the mean field"
 
 
@@ -226,9 +224,12 @@ class Study:
             planning.refuse_unwritable(store.folder)
             planning.refuse_changing(plan, listener)
             with store.locked():
+                taking.import_candidates(plan, store, listener)
                 with _runs_kept(store, OSError):
                     outcomes = execute(plan, store, listener, jobs, executor)
                 made = any(outcome.record and not outcome.reused for outcome in outcomes)
+                if made:
+                    taking.check_again(plan, store)
                 with _runs_kept(store, (OSError, RequestError) if made else OSError):
                     return _judged(plan, outcomes, store, listener, drawings=False)
 
@@ -249,6 +250,7 @@ class Study:
             plan = self._planned(listener, store)
             outcomes = stored(plan, store)
             with store.locked():
+                taking.import_candidates(plan, store, listener)
                 return _judged(plan, outcomes, store, listener, drawings)
 
     def import_spikes(
@@ -277,37 +279,16 @@ class Study:
         given = read_map(None if map is None else Path(map))
         if all_recorded:
             given = given.model_copy(update={"recorded": "all"})
+        pairing: Pairing = "paired" if paired else "unpaired"
         store = Store(Path(folder or self.folder))
         planning.refuse_unwritable(store.folder)
         with _listening(progress) as listener:
             plan = self._planned(listener, store)
-            simulation = plan.study.simulation
-            expected = intake.Expected(
-                {p.label: p.size for p in plan.network.compared},
-                simulation.timestep,
-                simulation.warmup,
-                simulation.duration,
-                frozenset(
-                    p.label
-                    for p in plan.network.compared
-                    if plan.network.population(p.population).is_source
-                ),
-            )
-            listener(Began(READING))
-            taken = intake.take_in([Path(file) for file in files], given, expected, trust_pickle)
-            pairing: Pairing = "paired" if paired else "unpaired"
             with store.locked():
-                runs = stored_reference(plan, store)
-                reference = {
-                    seed: Recording(store.spikes_file(record.key)) for seed, record in runs.items()
-                }
-                odd = foreign.checked_with_reference(taken, reference, simulation.warmup, pairing)
-                taken = replace_fields(taken, warnings=[*taken.warnings, *odd])
-                said = given.model_dump(exclude_unset=True)
-                times = simulation.warmup, simulation.duration
-                kept = imported.add(store.folder, label, taken, said, pairing, *times, replace)
-            listener(Ended(READING))
-        return kept
+                paths = [Path(file) for file in files]
+                return taking.import_spikes(
+                    plan, store, listener, paths, label, given, pairing, trust_pickle, replace
+                )
 
     def remove_spikes(self, label: str, folder: Path | str | None = None) -> None:
         """Remove what was imported under a label; RequestError if there is no such thing."""
@@ -323,7 +304,7 @@ class Study:
         Backend and format stand beside it. If the model script is not there any more, the network is
         the one that the runs in ``folder`` were made of. Raises RequestError without a candidate.
         """
-        if not self._description.candidate:
+        if not self._description.simulated:
             raise RequestError(
                 f"{self._description.file}: there is no candidate to predict, add one or let "
                 "`portability recommend` look for a format"

@@ -10,11 +10,11 @@ import difflib
 import json
 import re
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Tag, ValidationError
 
 from pynn_portability.errors import RequestError
 from pynn_portability.files import regular_file
@@ -185,10 +185,21 @@ def _sentence(error: ValidationError, model: type[BaseModel]) -> str:
     """One of pydantic's findings, in the words of the file."""
     # a misspelt key is unknown and another one missing: the former says what to do
     finding = min(error.errors(), key=lambda found: found["type"] != "extra_forbidden")
-    location, kind, value = finding["loc"], finding["type"], finding["input"]
+    kind, value = finding["type"], finding["input"]
+    # of tables that may be of several kinds, the location has the kind behind the place in the list
+    kinds = _kinds(model, finding["loc"])
+    location = tuple(
+        part
+        for i, part in enumerate(finding["loc"])
+        if not (
+            isinstance(part, str) and i and isinstance(finding["loc"][i - 1], int) and part in kinds
+        )
+    )
     name = place(location)
     parts = [part for part in location if isinstance(part, str)]
     section = _section(model, parts[0]) if len(parts) > 1 else model
+    for part in finding["loc"]:
+        section = kinds.get(part, section) if len(parts) > 1 and isinstance(part, str) else section
     if kind == "extra_forbidden":
         return f"{name}: unknown key{choices(parts[-1], section.model_fields)}"
     if kind == "value_error":
@@ -199,6 +210,20 @@ def _sentence(error: ValidationError, model: type[BaseModel]) -> str:
     if kind == "missing":
         return f"{name}: is missing, it must be {allowed}"
     return f"{name}: must be {allowed}, not {shown(value)}"
+
+
+def _kinds(model: type[BaseModel], location: Sequence[int | str]) -> dict[str, type[BaseModel]]:
+    """Models of the entries of a list that may be of several kinds, by the name of the kind."""
+    field = model.model_fields.get(str(location[0])) if location else None
+    found: dict[str, type[BaseModel]] = {}
+    waiting = [field.annotation] if field else []
+    while waiting:
+        annotation = waiting.pop()
+        metadata = getattr(annotation, "__metadata__", ())
+        for tag in (m.tag for m in metadata if isinstance(m, Tag)):
+            (found[tag], *_) = get_args(annotation)
+        waiting += get_args(annotation)
+    return found
 
 
 def _section(model: type[BaseModel], name: str) -> type[BaseModel]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import re
 import shutil
 import subprocess
 import sys
@@ -613,6 +614,14 @@ def test_the_reference_is_no_candidate_of_its_own(study: Path) -> None:
     assert "a reference is no candidate of its own" in result.stderr
 
 
+def test_the_reference_is_no_candidate_even_if_it_runs_later(study: Path) -> None:
+    csv_files(study / "spikes", simulated(range(1, 6)), lambda rows: rows)
+    options = ("--label", "own", "--all-recorded", "--out", "elsewhere")
+    result = portability(study, "judge", "study.toml", "spikes", *options)
+    assert result.returncode == 2, result.stdout
+    assert "own: seed 1: the spikes of 'E' are those of the reference's seed 1" in result.stderr
+
+
 def test_runs_are_paired_only_if_they_are(study: Path, runs: Runs) -> None:
     """Realizations of the study with another refractory time are paired, and nothing shows it of other seeds."""
     csv_files(study / "own", simulated(range(1, 6), refractory=2.1), lambda rows: rows)
@@ -697,3 +706,51 @@ def test_files_that_nest_writes(tmp_path: Path) -> None:
         )
         np.testing.assert_array_equal(found.runs[1].populations[label].steps, spikes.steps)
         np.testing.assert_array_equal(found.runs[1].populations[label].neurons, spikes.neurons)
+
+
+def with_candidate(study: Path, text: str) -> None:
+    (study / "study.toml").write_text(STUDY + f"\n[[candidate]]\n{text}\n")
+
+
+def test_a_study_names_spikes(study: Path, runs: Runs) -> None:
+    csv_files(study / "spikes", runs, lambda rows: rows)
+    (study / "map.toml").write_text('recorded = "all"\n')
+    with_candidate(study, 'spikes = "spikes/*.csv"\nlabel = "board"\nmap = "map.toml"')
+    assert portability(study, "run", "study.toml").returncode == 0
+    record = study / "results/foreign/imported/board/ensemble.json"
+    created = record.read_text()
+    assert verdict_of(study, "board")["verdict"] == "pass"
+    # nothing changes, so nothing is read again; files that are gone are not missed
+    assert portability(study, "run", "study.toml").returncode == 0
+    shutil.move(study / "spikes", study / "away")
+    assert portability(study, "report", "study.toml").returncode == 0
+    assert record.read_text() == created
+    shutil.move(study / "away", study / "spikes")
+    rows = pd.read_csv(study / "spikes/seed-11.csv")
+    rows[rows.time_ms > 5.0].iloc[1:].to_csv(study / "spikes/seed-11.csv", index=False)
+    assert portability(study, "report", "study.toml").returncode == 0
+    assert record.read_text() != created
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ('spikes = "nowhere"\nlabel = "x"', "candidate.spikes: .*nowhere: there is no such file"),
+        ('spikes = "*.csv"\nlabel = "x"', r"candidate.spikes: \*.csv: there is no such"),
+        ('spikes = "model.py"\nlabel = "x"', "candidate 'x': .*its format is unknown"),
+        ('spikes = "model.py"', r"candidate.label \(candidate 1\): is missing, it must be a name"),
+        ('spikes = []\nlabel = "x"', r"candidate.spikes \(candidate 1\): must be the path"),
+        ('spikes = "a"\nlabel = "x"\nformat = "double"', r"candidate.format \(candidate 1\): unknown key"),
+        ('spikes = "a"\nlabel = "../"', r"candidate.label \(candidate 1\): label '../': allowed are"),
+        (
+            'spikes = "a"\nlabel = "x"\n[[candidate]]\nspikes = "b"\nlabel = "x"',
+            r"candidate.label \(candidate 2\): 'x' is the label of other spikes",
+        ),
+        ('backend = "emulator"', r"candidate.format \(candidate 1\): is missing, it must be"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_with_such_a_candidate_is_said(study: Path, text: str, words: str) -> None:
+    with_candidate(study, text)
+    result = portability(study, "run", "study.toml")
+    assert result.returncode == 2, result.stdout
+    assert re.search(words, result.stderr), result.stderr

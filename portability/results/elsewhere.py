@@ -22,7 +22,7 @@ from pynn_portability.run.imported import Imported
 from pynn_portability.run.plan import Plan
 from pynn_portability.run.store import Store
 from pynn_portability.spikes.data import SpikeData
-from pynn_portability.spikes.intake import Intake, fingerprints
+from pynn_portability.spikes.intake import fingerprints
 
 Combination = tuple[str, str]
 
@@ -54,7 +54,7 @@ def judged(
     entries, evidence, recordings = {}, {}, {}
     for record in imported.ensembles(store.folder):
         key = (imported.BACKEND, record.label)
-        problem = _mismatch(record, plan)
+        problem = mismatch(record, plan)
         if problem or not reference:
             reason = (
                 problem or "every run of the reference failed, there is nothing to compare with"
@@ -115,7 +115,7 @@ def _gathered(
     )
 
 
-def _mismatch(record: Imported, plan: Plan) -> str:
+def mismatch(record: Imported, plan: Plan) -> str:
     """Why spikes were imported for something else than the study, empty if they were not."""
     simulation = plan.study.simulation
     sizes = {p.label: p.size for p in plan.network.compared}
@@ -166,9 +166,15 @@ def _entry(record: Imported) -> dict[str, Any]:
 
 
 def checked_with_reference(
-    taken: Intake, reference: Mapping[int, Recording], warmup: float, pairing: Pairing
+    runs: Mapping[int, SpikeData],
+    reference: Mapping[int, Recording],
+    warmup: float,
+    pairing: Pairing,
+    reduced: bool,
 ) -> list[str]:
-    """What looks odd of spikes beside those of the reference, a sentence each.
+    """What looks odd of runs by seed beside those of the reference, a sentence each.
+
+    They are ``reduced`` where a part of a population was recorded.
 
     Runs of one realization have neurons in common that fire fast, or slowly; which they are differs between
     realizations. So rates of a run of the same seed should be more alike, neuron by neuron, than those of another.
@@ -181,18 +187,18 @@ def checked_with_reference(
         for label, found in fingerprints(spikes, warmup).items()
         if found
     }
-    for seed, spikes in taken.runs.items():
+    for seed, spikes in runs.items():
         for label, found in fingerprints(spikes, warmup).items():
             if (label, found) in of_reference:
                 raise RequestError(
                     f"seed {seed}: the spikes of {label!r} are those of the reference's seed "
                     f"{of_reference[label, found]}; a reference is no candidate of its own"
                 )
-    common = sorted(set(own) & set(taken.runs))
-    if pairing == "unpaired" or len(common) < 3 or taken.recorded:
+    common = sorted(set(own) & set(runs))
+    if pairing == "unpaired" or len(common) < 3 or reduced:
         return []
-    alike = [_alikeness(taken.runs[s], own[s], warmup) for s in common]
-    others = [_alikeness(taken.runs[s], own[t], warmup) for s in common for t in common if s != t]
+    alike = [_alikeness(runs[s], own[s], warmup) for s in common]
+    others = [_alikeness(runs[s], own[t], warmup) for s in common for t in common if s != t]
     if np.mean(alike) - np.mean(others) > CERTAIN * np.std(others) / np.sqrt(len(alike)):
         return []
     return [

@@ -16,7 +16,14 @@ from typing import Any, Literal
 from pydantic import Field
 
 from pynn_portability.errors import RequestError
-from pynn_portability.files import content_hash, file_hash, own_folder, read_regular, remove
+from pynn_portability.files import (
+    content_hash,
+    file_hash,
+    own_folder,
+    read_regular,
+    remove,
+    replacing,
+)
 from pynn_portability.run.record import Part
 from pynn_portability.spikes.intake import Intake
 from pynn_portability.spikes.sonata import write_sonata
@@ -74,6 +81,15 @@ class Imported(Part):
     def checksum(self) -> str:
         """The hash of everything but itself."""
         return content_hash(self.model_dump(by_alias=True, mode="json", exclude={"record_sha256"}))
+
+    def sealed(self) -> Imported:
+        """With its checksum."""
+        return self.model_copy(update={"record_sha256": self.checksum()})
+
+    def text(self) -> str:
+        """The text of the file."""
+        content = self.model_dump(by_alias=True, mode="json")
+        return json.dumps(content, indent=1, allow_nan=False) + "\n"
 
 
 def folder_name(label: str) -> str:
@@ -134,14 +150,20 @@ def add(
             created=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
             spikes_sha256=hashes,
         )
-        record = record.model_copy(update={"record_sha256": record.checksum()})
-        text = json.dumps(record.model_dump(by_alias=True, mode="json"), indent=1, allow_nan=False)
-        (temporary / RECORD).write_text(text + "\n", encoding="utf-8")
+        record = record.sealed()
+        (temporary / RECORD).write_text(record.text(), encoding="utf-8")
         remove(place)
         temporary.replace(place)
     finally:
         remove(temporary)
     return record
+
+
+def warn(folder: Path, record: Imported, sentences: list[str]) -> None:
+    """Add what looks odd of an ensemble that is kept."""
+    complete = record.model_copy(update={"warnings": [*record.warnings, *sentences]}).sealed()
+    with replacing(folder / FOLDER / folder_name(record.label) / RECORD) as temporary:
+        temporary.write_text(complete.text(), encoding="utf-8")
 
 
 def drop(folder: Path, label: str) -> None:

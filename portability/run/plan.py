@@ -61,6 +61,10 @@ class Plan:
     def network(self) -> Network:
         return self.networks[self.study.simulation.timestep]
 
+    def is_source(self, population: str) -> bool:
+        """Whether a population has no neurons; not known of scripts on stock PyNN, and then no."""
+        return not self.study.model.stock and self.network.population(population).is_source
+
     def skipped(self, backend: str) -> str | None:
         """Why a backend's runs do not take place here though nothing is wrong, or None."""
         return backends.load(backend).skipped(self.study.options(backend))

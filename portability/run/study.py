@@ -10,9 +10,17 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
-from pydantic import ConfigDict, Field, PrivateAttr, field_validator, model_validator
+from pydantic import (
+    ConfigDict,
+    Discriminator,
+    Field,
+    PrivateAttr,
+    Tag,
+    field_validator,
+    model_validator,
+)
 
 from pynn_portability.errors import RequestError
 from pynn_portability.tables import (
@@ -203,6 +211,47 @@ class Candidate(Section):
         return [value] if isinstance(value, str) else value
 
 
+class SpikesCandidate(Section):
+    """``[[candidate]]`` with spikes from elsewhere, see docs/foreign-spikes.md."""
+
+    spikes: list[str] = Field(
+        min_length=1,
+        description="the path of a file or folder of spikes, a pattern with *, or a list of these",
+    )
+    label: str = Field(description="a name for these spikes")
+    map: str | None = Field(None, description='the path of a map, such as "map.toml"')
+    paired: bool = Field(
+        False, description="true or false: whether its seeds are realizations of the study"
+    )
+
+    @field_validator("spikes", mode="before")
+    @classmethod
+    def _one_is_a_list(cls, value: object) -> object:
+        return [value] if isinstance(value, str) else value
+
+    def files(self, base: Path) -> list[Path]:
+        """What its paths and patterns stand for, relative to the folder ``base``; may be empty."""
+        found: list[Path] = []
+        for text in self.spikes:
+            inside = Path(text)
+            if "*" in text and not inside.is_absolute():
+                found += sorted(base.glob(text))
+            else:
+                found.append(base / inside)
+        return found
+
+
+def _kind_of_candidate(value: object) -> str:
+    given = value if isinstance(value, Mapping) else vars(value) if value else {}
+    return "imported" if "spikes" in given else "simulated"
+
+
+AnyCandidate = Annotated[
+    Annotated[Candidate, Tag("simulated")] | Annotated[SpikesCandidate, Tag("imported")],
+    Discriminator(_kind_of_candidate),
+]
+
+
 class Study(Section):
     """A whole study file."""
 
@@ -210,7 +259,7 @@ class Study(Section):
     model: Model
     simulation: Simulation
     reference: Reference
-    candidate: list[Candidate] = Field(
+    candidate: list[AnyCandidate] = Field(
         default=[], description="a list of tables, [[candidate]] with double brackets"
     )
     backends: dict[str, dict[str, Any]] = Field(
@@ -270,11 +319,21 @@ class Study(Section):
         _check_formats(study)
         return study
 
+    @property
+    def simulated(self) -> list[tuple[int, Candidate]]:
+        """Candidates that are simulated, with their place in the file."""
+        return [(i, c) for i, c in enumerate(self.candidate) if isinstance(c, Candidate)]
+
+    @property
+    def imported(self) -> list[SpikesCandidate]:
+        """Candidates that are spikes from elsewhere."""
+        return [c for c in self.candidate if isinstance(c, SpikesCandidate)]
+
     def combinations(self) -> tuple[tuple[Role, str, str], ...]:
         """(role, backend, format), the reference first."""
         return (
             ("reference", self.reference.backend, self.reference.format),
-            *(("candidate", c.backend, name) for c in self.candidate for name in c.format),
+            *(("candidate", c.backend, name) for _, c in self.simulated for name in c.format),
         )
 
     def runs(self) -> tuple[Run, ...]:
@@ -345,6 +404,7 @@ def _checked(study: Study, file: Path, base: Path) -> Study:
             f"{file}: simulation.duration: is missing, it must be a positive number of milliseconds"
         )
     _check_number_of_runs(study)
+    _check_imported(study)
     _check_backends(study)
     if study.complete:
         _check_formats(study)
@@ -368,11 +428,28 @@ def _check_number_of_runs(study: Study) -> None:
         )
 
 
+def _check_imported(study: Study) -> None:
+    """Labels that can be names, each once."""
+    from pynn_portability.run.imported import folder_name  # noqa: PLC0415
+
+    seen: set[str] = set()
+    for i, candidate in enumerate(study.candidate):
+        if isinstance(candidate, SpikesCandidate):
+            key = f"{study.file}: {place(('candidate', i, 'label'))}"
+            try:
+                name = folder_name(candidate.label)
+            except RequestError as error:
+                raise RequestError(f"{key}: {error}") from None
+            if name in seen:
+                raise RequestError(f"{key}: {candidate.label!r} is the label of other spikes, too")
+            seen.add(name)
+
+
 def _check_backends(study: Study) -> None:
     from pynn_portability.backends import names  # noqa: PLC0415
 
     named = [("reference.backend", study.reference.backend)]
-    for i, candidate in enumerate(study.candidate):
+    for i, candidate in study.simulated:
         named.append((place(("candidate", i, "backend")), candidate.backend))
     named += [(f"backends.{name}", name) for name in study.backends]
     for key, name in named:
@@ -400,7 +477,7 @@ def _check_formats(study: Study) -> None:
 
     reference = (study.reference.backend, known("reference.format", study.reference.format))
     seen = {reference: "the reference"}
-    for i, candidate in enumerate(study.candidate):
+    for i, candidate in study.simulated:
         key = place(("candidate", i, "format"))
         for name in candidate.format:
             combination = (candidate.backend, known(key, name))

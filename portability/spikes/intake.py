@@ -21,7 +21,6 @@ from pynn_portability.files import file_hash
 from pynn_portability.spikes.data import PopulationSpikes, SpikeData, whole_steps
 from pynn_portability.spikes.mapping import Map, PopulationMap
 from pynn_portability.spikes.readers import (
-    PROGRAMS,
     NoSpikesError,
     Options,
     Piece,
@@ -116,8 +115,8 @@ def take_in(
     """
     _refuse_unknown(given, expected)
     offered = _offered(paths, given)
-    digests = {file: file_hash(file) for file in offered.names}
-    _refuse_twice(digests)
+    hashes = {file: file_hash(file) for file in offered.names}
+    _refuse_twice(hashes)
     pieces, ignored = _pieces(offered.names, given, trust_pickle)
     located = [
         (seed, label, piece, first)
@@ -156,11 +155,16 @@ def take_in(
     _refuse_equal_runs(runs, expected)
     reduced = {seed: _reduced(spikes, recorded) for seed, spikes in runs.items()}
     _refuse_unsaid_silence(reduced, given, recorded, pieces)
-    read_files = {offered.names[f]: digest for f, digest in digests.items() if f not in ignored}
+    read_files = {offered.names[f]: digest for f, digest in hashes.items() if f not in ignored}
     return Intake(reduced, recorded, tally, notes, list(_warnings(reduced, expected)), read_files)
 
 
 # --- Files ---
+
+
+def digests(paths: Sequence[Path], given: Map) -> dict[str, str]:
+    """SHA-256 of all files, by the names by which they are told; raises RequestError as `take_in` does."""
+    return {name: file_hash(file) for file, name in _offered(paths, given).names.items()}
 
 
 @dataclass(frozen=True)
@@ -722,8 +726,3 @@ def _understood(name: str, piece: Piece, label: str | None, seed: int | None) ->
         (float(piece.times.min()), float(piece.times.max())) if some else None,
         piece.unit,
     )
-
-
-def is_program(paths: Iterable[Path]) -> bool:
-    """Whether one of the files is executed when it is read."""
-    return any(path.suffix.lower() in PROGRAMS for path in paths)

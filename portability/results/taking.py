@@ -1,0 +1,142 @@
+"""Taking in spikes from elsewhere: from files to an ensemble that stays with a study."""
+
+from __future__ import annotations
+
+from dataclasses import replace as replace_fields
+from pathlib import Path
+
+from pynn_portability.errors import RequestError
+from pynn_portability.judge.ensemble import Recording
+from pynn_portability.judge.verdict import Pairing
+from pynn_portability.results.elsewhere import checked_with_reference, mismatch
+from pynn_portability.run import imported
+from pynn_portability.run.events import Began, Ended, Listener
+from pynn_portability.run.executor import stored_reference
+from pynn_portability.run.imported import Imported
+from pynn_portability.run.plan import Plan
+from pynn_portability.run.store import Store
+from pynn_portability.run.study import SpikesCandidate
+from pynn_portability.spikes import intake
+from pynn_portability.spikes.mapping import Map, read_map
+
+READING = "reading spikes"
+
+
+def import_spikes(
+    plan: Plan,
+    store: Store,
+    listener: Listener,
+    paths: list[Path],
+    label: str,
+    given: Map,
+    pairing: Pairing,
+    trust_pickle: bool = False,
+    replace: bool = False,
+) -> Imported:
+    """Check files of spikes against a study and its reference, and keep them in the (locked) store.
+
+    Raises RequestError for spikes that cannot be those of the study, and for a label that is taken unless it is
+    replaced.
+    """
+    simulation = plan.study.simulation
+    compared = plan.network.compared
+    is_source = {c.label: plan.is_source(c.population) for c in compared}
+    expected = intake.Expected(
+        {c.label: c.size for c in compared},
+        simulation.timestep,
+        simulation.warmup,
+        simulation.duration,
+        frozenset(label for label, source in is_source.items() if source),
+    )
+    listener(Began(READING))
+    taken = intake.take_in(paths, given, expected, trust_pickle)
+    odd = checked_with_reference(
+        taken.runs, _reference(plan, store), simulation.warmup, pairing, bool(taken.recorded)
+    )
+    taken = replace_fields(taken, warnings=[*taken.warnings, *odd])
+    times = simulation.warmup, simulation.duration
+    kept = imported.add(
+        store.folder, label, taken, given.model_dump(exclude_unset=True), pairing, *times, replace
+    )
+    listener(Ended(READING))
+    return kept
+
+
+def _reference(plan: Plan, store: Store) -> dict[int, Recording]:
+    return {
+        seed: Recording(store.spikes_file(record.key))
+        for seed, record in stored_reference(plan, store).items()
+    }
+
+
+def check_again(plan: Plan, store: Store) -> None:
+    """Compare what was imported with runs of the reference that were made later.
+
+    Raises RequestError, with the label, for spikes that are those of the reference.
+    """
+    reference = _reference(plan, store)
+    for record in imported.ensembles(store.folder):
+        if mismatch(record, plan):
+            continue
+        runs = {
+            seed: Recording(imported.file_of(store.folder, record.label, seed)).spikes
+            for seed in record.seeds
+        }
+        try:
+            odd = checked_with_reference(
+                runs, reference, record.warmup, record.pairing, bool(record.recorded)
+            )
+        except RequestError as error:
+            raise RequestError(f"{record.label}: {error}") from None
+        if new := [sentence for sentence in odd if sentence not in record.warnings]:
+            imported.warn(store.folder, record, new)
+
+
+def refuse_missing(plan: Plan, store: Store) -> None:
+    """Raise RequestError for candidates of a study whose spikes are neither in files nor imported."""
+    known = {record.label for record in imported.ensembles(store.folder)}
+    for candidate in plan.study.imported:
+        missing = [f for f in candidate.files(plan.study.base) if not f.exists()]
+        if candidate.label not in known and (missing or not candidate.files(plan.study.base)):
+            what = missing[0] if missing else ", ".join(candidate.spikes)
+            raise RequestError(
+                f"{plan.study.file}: candidate.spikes: {what}: there is no such file or folder of spikes"
+            )
+
+
+def import_candidates(plan: Plan, store: Store, listener: Listener) -> None:
+    """Import the spikes that a study names, unless they are imported as they are.
+
+    Files that are not there any more are not missed if they were imported for the study's network and times.
+    """
+    refuse_missing(plan, store)
+    known = {record.label: record for record in imported.ensembles(store.folder)}
+    for candidate in plan.study.imported:
+        record = known.get(candidate.label)
+        paths = candidate.files(plan.study.base)
+        here = bool(paths) and all(path.exists() for path in paths)
+        given = read_map(plan.study.base / candidate.map if candidate.map and here else None)
+        pairing: Pairing = "paired" if candidate.paired else "unpaired"
+        if record and (not here or _same(record, plan, paths, given, pairing)):
+            continue
+        try:
+            import_spikes(
+                plan, store, listener, paths, candidate.label, given, pairing, replace=True
+            )
+        except RequestError as error:
+            raise RequestError(
+                f"{plan.study.file}: candidate {_named(candidate)}: {error}"
+            ) from None
+
+
+def _same(record: Imported, plan: Plan, paths: list[Path], given: Map, pairing: Pairing) -> bool:
+    """Whether an ensemble is what importing these files would make."""
+    said = given.model_dump(exclude_unset=True)
+    if mismatch(record, plan) or (record.map, record.pairing) != (said, pairing):
+        return False
+    found = intake.digests(paths, given)
+    return all(found.get(name) == digest for name, digest in record.files.items())
+
+
+def _named(candidate: SpikesCandidate) -> str:
+    return repr(candidate.label)
