@@ -387,6 +387,35 @@ def report(
 
 
 @app.command()
+def compare(
+    before: Annotated[Path, typer.Argument(metavar="A/results.json", help="The earlier results.")],
+    after: Annotated[Path, typer.Argument(metavar="B/results.json", help="The later results.")],
+    markdown: Annotated[
+        Path | None,
+        typer.Option("--markdown", metavar="FILE", help="Also write a summary for a pull request."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Compare two results: what changed, and exit code 1 if a verdict got worse."""
+    with _explained():
+        import dataclasses
+
+        from pynn_portability.files import replacing
+        from pynn_portability.results import comparing
+        from pynn_portability.results.schema import StudyResults
+
+        comparison = comparing.compare(StudyResults.read(before), StudyResults.read(after))
+        if markdown:
+            with replacing(markdown) as temporary:
+                temporary.write_text(comparing.markdown(comparison), encoding="utf-8")
+        if as_json:
+            _print_json({**dataclasses.asdict(comparison), "worse": comparison.worse})
+        else:
+            terminal.comparison(comparison)
+        raise typer.Exit(1 if comparison.worse else 0)
+
+
+@app.command()
 def selftest(
     study_file: StudyFile,
     out: Out = None,

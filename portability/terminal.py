@@ -17,6 +17,7 @@ from pynn_portability.errors import printable
 from pynn_portability.run.events import Advanced, Began, Ended, Event
 
 if TYPE_CHECKING:
+    from pynn_portability.results.comparing import Comparison
     from pynn_portability.results.schema import StudyResults
     from pynn_portability.run.imported import FileEntry, Imported
     from pynn_portability.spikes.intake import Understood
@@ -114,6 +115,26 @@ def verdicts(results: StudyResults, report: Path) -> None:
     for sentence in results.missing:
         say(f"missing: {sentence}")
     say(f"report: {report}")
+
+
+def comparison(found: Comparison) -> None:
+    """What changed between two results."""
+    rows = [
+        (
+            change.backend,
+            change.format,
+            change.before or "not there",
+            (change.after or "not there") + (" (worse)" if change.worse else ""),
+            " to ".join("-" if ratio is None else f"{ratio:.2f}" for ratio in change.ratios),
+        )
+        for change in found.changes
+    ]
+    table(("backend", "format", "before", "now", "largest ratio"), rows)
+    for change in found.changes:
+        for detail in change.details:
+            say(f"{change.backend} {change.format}: {detail}")
+    for sentence in found.basis:
+        say(f"differs: {sentence}")
 
 
 def imported(found: Imported) -> None:
