@@ -103,6 +103,11 @@ FEATURES: dict[str, list[Feature]] = {
         Feature("`set` with an array", "a.set(tau_m=np.linspace(10.0, 20.0, 20))"),
         Feature("`set` with a distribution", "a.set(tau_m=RandomDistribution('uniform', (10, 20)))"),
         Feature("`set` with a function of the index", "a.set(i_offset=lambda i: 0.1 + 0.01 * i)"),
+        Feature(
+            "`Sequence`",
+            "times = [sim.Sequence([1.0, 2.0]), sim.Sequence([])]\n"
+            "sim.Population(2, sim.SpikeSourceArray(spike_times=times))",
+        ),
         Feature("`tset`", "a.tset('i_offset', np.linspace(0.1, 0.5, 20))"),
         Feature("`get`", "assert a.get('tau_m') == 20.0"),
         Feature(

@@ -244,7 +244,8 @@ class Recorder:
             raise AttributeError(name)
         if name in SPIKELESS:
             return self.leaving_out(f"sim.{name}")
-        if hasattr(pyNN.standardmodels.electrodes, name):
+        found = getattr(pyNN.standardmodels.electrodes, name, None)
+        if isinstance(found, type) and issubclass(found, pyNN.standardmodels.StandardCurrentSource):
             spikes = "a constant current as i_offset of cells, and spikes as input"
             return partial(self._refuse, f"current source {name}", spikes)
         for module in _SHARED:
