@@ -83,8 +83,8 @@ def test_weights_are_those_of_the_format(tmp_path: Path) -> None:
         simulate(request(1), tmp_path, script)
 
 
-def test_what_a_script_runs_is_seen_without_a_simulator(tmp_path: Path) -> None:
-    network, protocol = overview(written(tmp_path, ADAPTIVE + RUN), ["nest"], 1, None)
+def test_what_a_script_runs_is_seen_without_simulating(tmp_path: Path) -> None:
+    network, protocol = overview(written(tmp_path, ADAPTIVE + RUN), ["nest"], "nest", 1, None)
     assert [(p.label, p.size, p.cell_type) for p in network.populations] == [
         ("cells", 30, "EIF_cond_exp_isfa_ista")
     ]
@@ -94,12 +94,12 @@ def test_what_a_script_runs_is_seen_without_a_simulator(tmp_path: Path) -> None:
 def test_recorded_parts_and_what_records_nothing(tmp_path: Path) -> None:
     text = ADAPTIVE.replace('cells.record(["spikes", "v"])', 'cells[:7].record("spikes")')
     script = written(tmp_path, text + RUN)
-    assert [p.size for p in overview(script, ["nest"], 1, None)[0].populations] == [7]
+    assert [p.size for p in overview(script, ["nest"], "nest", 1, None)[0].populations] == [7]
     spikes, _ = simulate(request(1), tmp_path, script)
     assert spikes.populations["cells"].size == 7
     assert spikes.populations["cells"].neurons.max() < 7
     script = written(tmp_path, ADAPTIVE.replace('cells.record(["spikes", "v"])', "") + RUN)
-    network, _ = overview(script, ["nest"], 1, None)
+    network, _ = overview(script, ["nest"], "nest", 1, None)
     assert [p.label for p in network.populations] == ["cells"]
     assert "records no spikes" in " ".join(network.notes)
 
@@ -112,7 +112,7 @@ def test_changes_between_pieces_and_trials(tmp_path: Path) -> None:
         "sim.reset()\ncells.set(i_offset=2.0)\nsim.run(100.0)\n"
     )
     script = written(tmp_path, text)
-    assert overview(script, [], 1, None)[1].duration == 200.0
+    assert overview(script, [], "nest", 1, None)[1].duration == 200.0
     spikes, _ = simulate(request(1, duration=200.0), tmp_path, script)
     steps = spikes.populations["cells"].steps
     assert len(steps) > 3
@@ -165,12 +165,12 @@ BUILD = STUDY.replace('script = "script.py"\narguments = ["nest"]', 'build = "sc
 @pytest.mark.parametrize(
     ("study", "script", "words"),
     [
-        (STUDY.replace('"nest"\n', '"emulator"\n'), ADAPTIVE + RUN, "no stock module of PyNN"),
+        (STUDY.replace('backend = "nest"', 'backend = "emulator"'), ADAPTIVE + RUN, "no stock module of PyNN"),
         (STUDY + 'format = "spinnaker-full"\n', ADAPTIVE + RUN, "double, naive-N, moments-N"),
         (STUDY + '[[candidate]]\nbackend = "brian2"\nformat = "naive-2"\n', ADAPTIVE + RUN, "on stock NEST only"),
         (STUDY.replace("seeds", "timestep = 1.0\nseeds"), ADAPTIVE + RUN, "cannot change"),
         (STUDY, ADAPTIVE, "never calls run"),
-        (STUDY, ADAPTIVE.replace("sim.EIF_cond", "sim.Nonsense") + RUN, "line 8: AttributeError: stock pyNN.mock"),
+        (STUDY, ADAPTIVE.replace("sim.EIF_cond", "sim.Nonsense") + RUN, "line 8: AttributeError: stock pyNN.nest"),
         (STUDY, "import sys\nsys.exit('usage')\n", "line 2: the script ends (usage)"),
         (BUILD, "", "belongs to a script"),
     ],

@@ -79,7 +79,7 @@ def _asked(
                     "script": study.model.script,
                     "arguments": study.model.arguments,
                     "until": until if simulation.says("duration") else None,
-                    "stock": study.model.stock,
+                    "stock": study.reference.backend if study.model.stock else "",
                     "base": str(study.base.resolve()),
                     "parameters": study.model.parameters,
                     "timesteps": timesteps,
@@ -89,7 +89,7 @@ def _asked(
                 },
                 lambda said: None,
                 simulation.timeout or SECONDS,
-                # what a script prints of a mock simulator's data would mislead
+                # what a script prints of data that were not simulated would mislead
                 _drop if quiet or study.model.stock else _pass_on,
             )
             built = answer.get("built") if isinstance(answer, dict) else None
@@ -168,7 +168,11 @@ def _record(specification: Mapping[str, Any]) -> dict[str, Any]:
     (timestep,) = specification["timesteps"]
     if specification["stock"]:
         network, protocol = stock.overview(
-            path, specification["arguments"], specification["seed"], specification["until"]
+            path,
+            specification["arguments"],
+            specification["stock"],
+            specification["seed"],
+            specification["until"],
         )
         if timestep not in (None, protocol.timestep):
             raise RequestError(

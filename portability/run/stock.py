@@ -88,13 +88,13 @@ def identity(script: Path, arguments: Sequence[str]) -> dict[str, Any]:
 
 
 def overview(
-    script: Path, arguments: Sequence[str], seed: int, until: float | None
+    script: Path, arguments: Sequence[str], simulator: str, seed: int, until: float | None
 ) -> tuple[Network, Protocol]:
-    """Populations and times of a script, by running it on PyNN's mock simulator, which computes nothing.
+    """Populations and times of a script, by building what it builds on a simulator without simulating it.
 
-    Raises RequestError, with the line, if it cannot run.
+    Raises RequestError, with the line, if it cannot be built.
     """
-    stand = _run(script, arguments, "mock", seed, until, None)
+    stand = _run(script, arguments, simulator, seed, until, None, dry=True)
     populations = tuple(
         Population(label, size, type(p.celltype).__name__, {}, {}, recorded=True)
         for label, p, size in stand.recorded()
@@ -149,10 +149,15 @@ class _Stand:
     """What stands before a simulator: seeds, weights and spikes of a script."""
 
     def __init__(
-        self, simulator: str, seed: int, until: float | None, number: NumberFormat | None
+        self,
+        simulator: str,
+        seed: int,
+        until: float | None,
+        number: NumberFormat | None,
+        dry: bool,
     ) -> None:
         self.real = importlib.import_module(f"pyNN.{simulator}")
-        self._simulator, self._seed, self._until = simulator, seed, until
+        self._simulator, self._seed, self._until, self._dry = simulator, seed, until, dry
         self.timestep, self.elapsed = 0.1, 0.0
         self.populations: list[Any] = []
         self.projections: list[Any] = []
@@ -179,6 +184,7 @@ class _Stand:
             "Projection": RoundedProjection,
             **{n: getattr(self, n) for n in ("setup", "run", "run_for", "run_until")},
             **{n: getattr(self, n) for n in ("reset", "end", "create", "connect")},
+            "get_current_time": lambda: self.elapsed,
         }
 
     def offered(self, name: str) -> Any:
@@ -216,7 +222,8 @@ class _Stand:
         if self._until is not None:
             time_point = min(time_point, self._until)
         if time_point > self.elapsed:
-            self.real.run(time_point - self.elapsed, callbacks)
+            if not self._dry:
+                self.real.run(time_point - self.elapsed, callbacks)
             self.elapsed = float(time_point)
         if self._until is not None and self.elapsed >= self._until - 1e-9:
             raise _Finished
@@ -299,13 +306,14 @@ def _run(
     seed: int,
     until: float | None,
     number: NumberFormat | None,
+    dry: bool = False,
 ) -> _Stand:
-    """Execute a script before a simulator."""
+    """Execute a script before a simulator; ``dry``, without simulating."""
     os.environ["MPLBACKEND"] = "Agg"  # no windows
     sys.dont_write_bytecode = True
     if not script.is_file():
         raise RequestError(f"model script {script} does not exist")
-    stand = _Stand(simulator, seed, until, number)
+    stand = _Stand(simulator, seed, until, number, dry)
     with started(script, arguments), _before(stand), seeded(seed), _generators(seed):
         try:
             runpy.run_path(str(script), run_name="__main__")

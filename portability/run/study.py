@@ -404,6 +404,8 @@ def _checked(study: Study, file: Path, base: Path) -> Study:
             f"{file}: simulation.duration: is missing, it must be a positive number of milliseconds"
         )
     _check_number_of_runs(study)
+    if study.model.stock:
+        _check_stock(study)
     _check_imported(study)
     _check_backends(study)
     if study.complete:
@@ -426,6 +428,19 @@ def _check_number_of_runs(study: Study) -> None:
             f"{study.file}: simulation.seeds: {len(study.simulation.seeds):,} seeds make {runs:,} runs, at "
             f"most {MAX_RUNS:,} are allowed"
         )
+
+
+def _check_stock(study: Study) -> None:
+    """Simulators with stock modules, and formats that they can have."""
+    from pynn_portability.run.stock import unsuitable  # noqa: PLC0415 - brings PyNN
+
+    for _, backend, name in study.combinations():
+        try:
+            reason = unsuitable(backend, study.number_format(name))
+        except RequestError:
+            continue  # of the name itself, which is said elsewhere
+        if reason:
+            raise RequestError(f"{study.file}: model.stock: {reason}")
 
 
 def _check_imported(study: Study) -> None:
