@@ -222,6 +222,7 @@ class _Page:
                 {},
             ),
             "selftest": results.selftest,
+            "rules": _rules(results),
             "unfold": len(candidates) <= OPEN_CANDIDATES,
             "verdicts": VERDICTS,
             "titles": {s: figures.TITLES[s] for s in STATISTICS},
@@ -243,7 +244,7 @@ class _Page:
             return None
         start = self._study.warmup
         stop = start + min(RASTER_MS, self._study.duration)
-        title = f"{role}: {entry.backend} {entry.format}"
+        title = f"{role}: {entry.name}"
         return figures.raster_picture(title, self._sizes, data, start, stop, shades)
 
     def _distributions(
@@ -260,7 +261,7 @@ class _Page:
         """A candidate's section."""
         baseline, scores = self._reference.baseline, entry.scores
         margin = self._results.rule.margin
-        who = " ".join(key_of(entry))
+        who = entry.name
 
         def rasters() -> list[Picture]:
             reference = self._raster(self._reference, "reference", figures.REFERENCE_SHADES)
@@ -336,6 +337,7 @@ _COLOURS: Mapping[str, Any] = {
 def _shared(entry: EnsembleEntry) -> dict[str, Any]:
     """What the page shows of the reference and of every candidate."""
     return {
+        "name": entry.name,
         "backend": entry.backend,
         "format": entry.format,
         "verdict": entry.verdict,
@@ -441,7 +443,7 @@ def _failures(everyone: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 def _outcome(reference: ReferenceEntry, candidates: Sequence[CandidateEntry]) -> str:
     """The result of the study in one sentence."""
-    name = f"{reference.backend} {reference.format}"
+    name = reference.name
     runs = reference.runs
     failed = _failed(runs)
     if runs and failed == len(runs):
@@ -450,7 +452,7 @@ def _outcome(reference: ReferenceEntry, candidates: Sequence[CandidateEntry]) ->
         realizations = count(len(runs), "realization")
         return f"The reference alone: {realizations} on {name}, and no candidate to compare."
     if not failed and candidates and all(c.verdict == "pass" for c in candidates):
-        who = listing(f"{c.backend} {c.format}" for c in candidates)
+        who = listing(c.name for c in candidates)
         verb = "passes" if len(candidates) == 1 else "pass"
         return f"{who} {verb}: no deviation exceeds the variability between realizations of {name}."
     parts = [f"{failed} of {len(runs)} runs of the reference failed"] if failed else []
@@ -461,11 +463,26 @@ def _outcome(reference: ReferenceEntry, candidates: Sequence[CandidateEntry]) ->
         ("pass", "passes", "pass"),
         ("not run", "was not run", "were not run"),
     ):
-        names = [f"{c.backend} {c.format}" for c in candidates if c.verdict == verdict]
+        names = [c.name for c in candidates if c.verdict == verdict]
         if names:
             verb = singular if len(names) == 1 else plural
             parts.append(f"{listing(names)} {verb}")
     return "; ".join(parts) + f", judged against {name}."
+
+
+def _rules(results: StudyResults) -> list[str]:
+    """How verdicts of this study are reached, a sentence each."""
+    rule = results.rule
+    pairings = {candidate.pairing for candidate in results.candidates}
+    if pairings == {"unpaired"}:
+        return rule.unpaired
+    if "unpaired" in pairings:
+        which = listing([c.name for c in results.candidates if c.pairing == "unpaired"])
+        return [
+            *rule.text,
+            f"Runs of {which} are not paired with those of the reference. {rule.unpaired[0]}",
+        ]
+    return rule.text
 
 
 def _matrix(everyone: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -129,6 +129,7 @@ def theory(baseline: Sequence[Baseline], candidates: Sequence[CandidateEntry]) -
             continue
         rows.append(
             {
+                "name": entry.name,
                 "backend": entry.backend,
                 "format": entry.format,
                 "verdict": entry.verdict,
@@ -213,6 +214,7 @@ def nulls(
         else [],
         "candidates": [
             {
+                "name": other.name,
                 "backend": other.backend,
                 "format": other.format,
                 "pictures": beside(found, 1.0, statistics=("cc",)),

@@ -15,6 +15,7 @@ from pydantic import BeforeValidator, Field
 
 from pynn_portability.errors import RequestError
 from pynn_portability.files import CHECKSUM, sealed, unsealed
+from pynn_portability.run.imported import BACKEND
 from pynn_portability.run.record import Cost, Part
 
 SCHEMA = "portability-results/1"
@@ -211,6 +212,15 @@ class EnsembleEntry(Part):
     )
     verdict: Verdict = Field(description="failed if a run failed")
     reasons: list[str] = Field(default=[], description="why, a sentence each")
+
+    @property
+    def name(self) -> str:
+        """What it is called in sentences."""
+        return (
+            f"{self.format} (imported)"
+            if self.backend == BACKEND
+            else f"{self.backend} {self.format}"
+        )
 
 
 class ReferenceEntry(EnsembleEntry):
