@@ -190,10 +190,8 @@ def _sentence(error: ValidationError, model: type[BaseModel]) -> str:
     kinds = _kinds(model, finding["loc"])
     location = tuple(
         part
-        for i, part in enumerate(finding["loc"])
-        if not (
-            isinstance(part, str) and i and isinstance(finding["loc"][i - 1], int) and part in kinds
-        )
+        for before, part in zip((None, *finding["loc"]), finding["loc"], strict=False)
+        if part not in kinds or not (isinstance(before, int) or before == finding["loc"][0])
     )
     name = place(location)
     parts = [part for part in location if isinstance(part, str)]

@@ -754,3 +754,59 @@ def test_what_is_wrong_with_such_a_candidate_is_said(study: Path, text: str, wor
     result = portability(study, "run", "study.toml")
     assert result.returncode == 2, result.stdout
     assert re.search(words, result.stderr), result.stderr
+
+
+REFERENCE = STUDY.replace(
+    'backend = "emulator"',
+    'spikes = "colleague"\nlabel = "NEST of a colleague"\nmap = "map.toml"\n\n'
+    '[[candidate]]\nbackend = "emulator"\nformat = "double"',
+)
+
+
+def test_spikes_from_elsewhere_as_the_reference(tmp_path: Path, runs: Runs) -> None:
+    (tmp_path / "model.py").write_text(MODEL)
+    (tmp_path / "study.toml").write_text(REFERENCE)
+    (tmp_path / "map.toml").write_text('recorded = "all"\n')
+    csv_files(tmp_path / "colleague", runs, lambda rows: rows)
+    result = portability(tmp_path, "run", "study.toml")
+    assert result.returncode == 0, result.stderr
+    results = json.loads((tmp_path / "results/foreign/results.json").read_text())
+    reference, (candidate,) = results["reference"], results["candidates"]
+    assert (reference["backend"], reference["format"]) == ("imported", "NEST of a colleague")
+    assert (reference["verdict"], len(reference["runs"])) == ("reference", 5)
+    assert reference["baseline"]
+    assert (candidate["verdict"], candidate["pairing"]) == ("pass", "unpaired")
+    assert "NEST of a colleague" in (tmp_path / "results/foreign/report.html").read_text()
+    # other spikes are compared with it, too, and must not be those of the reference
+    csv_files(tmp_path / "weak", simulated(range(21, 25), drive=0.9), lambda rows: rows)
+    options = ("--all-recorded", "--label")
+    judged = portability(tmp_path, "judge", "study.toml", "weak", *options, "weak")
+    assert judged.returncode == 1, judged.stderr
+    again = portability(tmp_path, "judge", "study.toml", "colleague", *options, "again")
+    assert again.returncode == 2
+    assert "those of the reference's seed 11" in again.stderr
+    told = portability(tmp_path, "selftest", "study.toml")
+    assert (told.returncode, "is imported" in told.stderr) == (2, True)
+    for command in ("describe", "validate", "report"):
+        assert portability(tmp_path, command, "study.toml").returncode in (0, 1)
+
+
+def test_what_is_wrong_with_such_a_reference_is_said(tmp_path: Path) -> None:
+    (tmp_path / "model.py").write_text(MODEL)
+    (tmp_path / "map.toml").write_text("")
+    for text, words in (
+        (REFERENCE, "reference.spikes: .*colleague: there is no such file"),
+        (REFERENCE.replace('label = "NEST of a colleague"\n', ""), "reference.label: is missing"),
+        (
+            REFERENCE.replace('map = "map.toml"', 'backend = "nest"'),
+            "reference.backend: unknown key",
+        ),
+        (
+            STUDY.replace('backend = "emulator"', ""),
+            "reference.backend: is missing, it must be the name",
+        ),
+    ):
+        (tmp_path / "study.toml").write_text(text)
+        result = portability(tmp_path, "run", "study.toml")
+        assert result.returncode == 2, result.stdout
+        assert re.search(words, result.stderr), result.stderr

@@ -25,6 +25,7 @@ from pynn_portability.run.executor import execute, stored
 from pynn_portability.run.outcome import Outcome
 from pynn_portability.run.plan import Plan, Task, refuse_problems
 from pynn_portability.run.plan import plan as plan_study
+from pynn_portability.run.record import IMPORTED
 from pynn_portability.run.store import Store
 from pynn_portability.run.study import Candidate, Reference
 
@@ -51,6 +52,11 @@ class Finding:
 def spike_faults(plan: Plan, store: Store, listener: Listener) -> list[Finding]:
     """Findings for all faults of spikes; RequestError when reference runs are missing."""
     warmup = plan.study.simulation.warmup
+    if plan.study.reference.backend == IMPORTED:
+        raise RequestError(
+            f"{plan.study.file}: reference: faults are planted into a simulated reference, and "
+            f"{plan.study.reference.format!r} is imported"
+        )
     tasks = tuple(t for t in plan.tasks if t.run.role == "reference")
     outcomes = stored(replace(plan, tasks=tasks), store)
     recordings = {

@@ -25,10 +25,12 @@ from pynn_portability.results import elsewhere as foreign
 from pynn_portability.results.judging import Yardstick, score_entry
 from pynn_portability.results.missing import Missing
 from pynn_portability.results.schema import SCHEMA, StudyResults
+from pynn_portability.run import imported
 from pynn_portability.run.environment import host
 from pynn_portability.run.events import Advanced, Began, Ended, Listener
 from pynn_portability.run.outcome import Outcome
 from pynn_portability.run.plan import Plan, weight_moments
+from pynn_portability.run.record import IMPORTED
 from pynn_portability.run.store import Store
 from pynn_portability.run.study import Study, shareable
 
@@ -68,9 +70,11 @@ def assemble(
         combination: _recordings(plan, of_combination, store)
         for combination, of_combination in by_combination.items()
     }
+    if reference[0] == IMPORTED:
+        recordings[reference] = foreign.reference_recordings(plan, store)
     evidence = {
-        combination: _evidence(study, combination, recordings[combination], listener, missing)
-        for combination in by_combination
+        combination: _evidence(study, combination, found, listener, missing)
+        for combination, found in recordings.items()
     }
     listener(Advanced(JUDGING, phase="judging"))
     yardstick = Yardstick(evidence[reference], study.simulation.duration, missing)
@@ -103,7 +107,9 @@ def assemble(
             "margin": verdict.MARGIN,
             "text": list(verdict.rule("paired")),
             "unpaired": (
-                list(verdict.rule("unpaired")) if elsewhere.entries or study.model.stock else []
+                list(verdict.rule("unpaired"))
+                if elsewhere.entries or foreign.pairing(plan, store) == "unpaired"
+                else []
             ),
         },
         "deployment": deployment_sheet(store.folder, study),
@@ -228,7 +234,7 @@ class _Judged:
         self._reference = yardstick.reference
         self._duration = plan.study.simulation.duration
         self._yardstick = yardstick
-        self._pairing: verdict.Pairing = "unpaired" if plan.study.model.stock else "paired"
+        self._pairing = foreign.pairing(plan, store)
         self._baselines = yardstick.baselines
         self._baseline = self._baselines[1.0]
         self._null = missing.made("The scores of noise", self._null_scores, [])
@@ -249,9 +255,9 @@ class _Judged:
 
     def reference_entry(self, combination: Combination) -> dict[str, Any]:
         """The entry of the reference."""
-        failures = _failures(self._outcomes[combination])
+        failures = _failures(self._outcomes.get(combination, ()))
         return {
-            **self._entry(combination),
+            **self._reference_entry(combination),
             "verdict": "failed" if failures else "reference",
             "reasons": failures,
             "baseline": [
@@ -274,6 +280,14 @@ class _Judged:
                 {},
             ),
         }
+
+    def _reference_entry(self, combination: Combination) -> dict[str, Any]:
+        """What a reference has in common with candidates."""
+        if combination[0] != IMPORTED:
+            return self._entry(combination)
+        found = foreign.entry(imported.find(self._store.folder, combination[1]))
+        del found["pairing"]  # that of candidates
+        return found | self.spread(self._reference.whole)
 
     def candidate_entry(
         self, combination: Combination, predicted: Mapping[str, Any]

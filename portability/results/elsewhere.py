@@ -20,6 +20,7 @@ from pynn_portability.run import imported
 from pynn_portability.run.events import Advanced, Listener
 from pynn_portability.run.imported import Imported
 from pynn_portability.run.plan import Plan
+from pynn_portability.run.record import IMPORTED
 from pynn_portability.run.store import Store
 from pynn_portability.spikes.data import SpikeData
 from pynn_portability.spikes.intake import fingerprints
@@ -53,14 +54,19 @@ def judged(
     """Entries of all imported ensembles of a study's folder, whose ``reference`` runs are given by seed."""
     entries, evidence, recordings = {}, {}, {}
     for record in imported.ensembles(store.folder):
-        key = (imported.BACKEND, record.label)
+        key = (IMPORTED, record.label)
+        if is_reference(plan, record.label):
+            continue
+        # two ensembles are paired if both are realizations of the study
+        paired = record.pairing == "paired" and pairing(plan, store) == "paired"
+        between: Pairing = "paired" if paired else "unpaired"
         problem = mismatch(record, plan)
         if problem or not reference:
             reason = (
                 problem or "every run of the reference failed, there is nothing to compare with"
             )
             entries[key] = {
-                **_entry(record),
+                **entry(record),
                 "verdict": "not run",
                 "reasons": [reason],
                 "scores": [],
@@ -68,17 +74,14 @@ def judged(
             entries[key]["runs"] = [run | {"status": "not run"} for run in entries[key]["runs"]]
             continue
         listener(Advanced(work, phase=f"statistics of {record.label}"))
-        own = {
-            seed: Recording(imported.file_of(store.folder, record.label, seed))
-            for seed in record.seeds
-        }
+        own = {s: Recording(file) for s, file in imported.files(store.folder, record).items()}
         found = _gathered(record.label, own, plan)
         against = yardstick
         if record.recorded:
             cells = {label: tuple(indices) for label, indices in record.recorded.items()}
             part = _gathered("reference", reference, plan, cells)
             against = Yardstick(part, plan.study.simulation.duration, missing)
-        result = against.judged(record.label, found, record.pairing)
+        result = against.judged(record.label, found, between)
         alike = missing.made(
             f"The comparison of {record.label} with other populations",
             lambda against=against, found=found, result=result: exchanged(  # type: ignore[misc]
@@ -86,15 +89,16 @@ def judged(
             ),
             [],
         )
-        entry = _entry(record)
+        of_record = entry(record)
         entries[key] = {
-            **entry,
+            **of_record,
             **result,
-            "notes": [*entry["notes"], *alike],
+            "pairing": between,
+            "notes": [*of_record["notes"], *alike],
             "parts": missing.made(
                 f"The verdicts of {record.label} had the runs ended earlier",
-                lambda against=against, found=found, record=record: against.parts(  # type: ignore[misc]
-                    found, record.pairing
+                lambda against=against, found=found, between=between: against.parts(  # type: ignore[misc]
+                    found, between
                 ),
                 [],
             ),
@@ -131,13 +135,42 @@ def mismatch(record: Imported, plan: Plan) -> str:
     return ""
 
 
-def _entry(record: Imported) -> dict[str, Any]:
+def is_reference(plan: Plan, label: str) -> bool:
+    """Whether the imported spikes with this label are the study's reference."""
+    reference = plan.study.reference
+    return (reference.backend, reference.format) == (IMPORTED, label)
+
+
+def reference_recordings(plan: Plan, store: Store) -> dict[int, Recording]:
+    """Runs of a reference from elsewhere, by seed; RequestError if they are not those of the study."""
+    record = imported.find(store.folder, plan.study.reference.format)
+    if problem := mismatch(record, plan):
+        raise RequestError(f"{plan.study.file}: reference {record.label!r}: {problem}")
+    if record.recorded:
+        raise RequestError(
+            f"{plan.study.file}: reference {record.label!r}: a part of its neurons was recorded only; a reference "
+            "needs all"
+        )
+    return {seed: Recording(file) for seed, file in imported.files(store.folder, record).items()}
+
+
+def pairing(plan: Plan, store: Store) -> Pairing:
+    """Whether simulated candidates have the realizations of the reference's runs."""
+    reference = plan.study.reference
+    if plan.study.model.stock:
+        return "unpaired"
+    if reference.backend != IMPORTED:
+        return "paired"
+    return imported.find(store.folder, reference.format).pairing
+
+
+def entry(record: Imported) -> dict[str, Any]:
     """What is known of an ensemble apart from its verdict."""
     parts = [
         f"only {len(cells)} neurons of {label} were recorded, and the reference is reduced to them"
         for label, cells in record.recorded.items()
     ]
-    pairing = (
+    words = (
         "its seeds are said to be realizations of the study, so that runs are paired"
         if record.pairing == "paired"
         else "its seeds are no realizations of the study, so that every run is compared with every run of the "
@@ -145,10 +178,10 @@ def _entry(record: Imported) -> dict[str, Any]:
     )
     origin = (
         f"imported on {record.created[:10]} from {len(record.files)} files "
-        f"({listing(list(record.files), 3)}); {pairing}"
+        f"({listing(list(record.files), 3)}); {words}"
     )
     return {
-        "backend": imported.BACKEND,
+        "backend": IMPORTED,
         "format": record.label,
         "pairing": record.pairing,
         "timestep": record.timestep,

@@ -15,8 +15,7 @@ from pydantic import BeforeValidator, Field
 
 from pynn_portability.errors import RequestError
 from pynn_portability.files import CHECKSUM, sealed, unsealed
-from pynn_portability.run.imported import BACKEND
-from pynn_portability.run.record import Cost, Part
+from pynn_portability.run.record import IMPORTED, Cost, Part
 
 SCHEMA = "portability-results/1"
 
@@ -218,7 +217,7 @@ class EnsembleEntry(Part):
         """What it is called in sentences."""
         return (
             f"{self.format} (imported)"
-            if self.backend == BACKEND
+            if self.backend == IMPORTED
             else f"{self.backend} {self.format}"
         )
 

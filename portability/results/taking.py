@@ -8,14 +8,19 @@ from pathlib import Path
 from pynn_portability.errors import RequestError
 from pynn_portability.judge.ensemble import Recording
 from pynn_portability.judge.verdict import Pairing
-from pynn_portability.results.elsewhere import checked_with_reference, mismatch
+from pynn_portability.results.elsewhere import (
+    checked_with_reference,
+    is_reference,
+    mismatch,
+    reference_recordings,
+)
 from pynn_portability.run import imported
 from pynn_portability.run.events import Began, Ended, Listener
 from pynn_portability.run.executor import stored_reference
 from pynn_portability.run.imported import Imported
 from pynn_portability.run.plan import Plan
+from pynn_portability.run.record import IMPORTED
 from pynn_portability.run.store import Store
-from pynn_portability.run.study import SpikesCandidate
 from pynn_portability.spikes import intake
 from pynn_portability.spikes.mapping import Map, read_map
 
@@ -50,8 +55,9 @@ def import_spikes(
     )
     listener(Began(READING))
     taken = intake.take_in(paths, given, expected, trust_pickle)
+    reference = {} if is_reference(plan, label) else _reference(plan, store)
     odd = checked_with_reference(
-        taken.runs, _reference(plan, store), simulation.warmup, pairing, bool(taken.recorded)
+        taken.runs, reference, simulation.warmup, pairing, bool(taken.recorded)
     )
     taken = replace_fields(taken, warnings=[*taken.warnings, *odd])
     times = simulation.warmup, simulation.duration
@@ -63,6 +69,12 @@ def import_spikes(
 
 
 def _reference(plan: Plan, store: Store) -> dict[int, Recording]:
+    """Runs of the reference that are there, by seed."""
+    if plan.study.reference.backend == IMPORTED:
+        try:
+            return reference_recordings(plan, store)
+        except RequestError:
+            return {}
     return {
         seed: Recording(store.spikes_file(record.key))
         for seed, record in stored_reference(plan, store).items()
@@ -76,7 +88,7 @@ def check_again(plan: Plan, store: Store) -> None:
     """
     reference = _reference(plan, store)
     for record in imported.ensembles(store.folder):
-        if mismatch(record, plan):
+        if mismatch(record, plan) or is_reference(plan, record.label):
             continue
         runs = {
             seed: Recording(imported.file_of(store.folder, record.label, seed)).spikes
@@ -99,8 +111,9 @@ def refuse_missing(plan: Plan, store: Store) -> None:
         missing = [f for f in candidate.files(plan.study.base) if not f.exists()]
         if candidate.label not in known and (missing or not candidate.files(plan.study.base)):
             what = missing[0] if missing else ", ".join(candidate.spikes)
+            key = "reference" if candidate is plan.study.reference else "candidate"
             raise RequestError(
-                f"{plan.study.file}: candidate.spikes: {what}: there is no such file or folder of spikes"
+                f"{plan.study.file}: {key}.spikes: {what}: there is no such file or folder of spikes"
             )
 
 
@@ -124,9 +137,7 @@ def import_candidates(plan: Plan, store: Store, listener: Listener) -> None:
                 plan, store, listener, paths, candidate.label, given, pairing, replace=True
             )
         except RequestError as error:
-            raise RequestError(
-                f"{plan.study.file}: candidate {_named(candidate)}: {error}"
-            ) from None
+            raise RequestError(f"{plan.study.file}: {candidate.label!r}: {error}") from None
 
 
 def _same(record: Imported, plan: Plan, paths: list[Path], given: Map, pairing: Pairing) -> bool:
@@ -136,7 +147,3 @@ def _same(record: Imported, plan: Plan, paths: list[Path], given: Map, pairing: 
         return False
     found = intake.digests(paths, given)
     return all(found.get(name) == digest for name, digest in record.files.items())
-
-
-def _named(candidate: SpikesCandidate) -> str:
-    return repr(candidate.label)

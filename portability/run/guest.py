@@ -79,7 +79,7 @@ def _asked(
                     "script": study.model.script,
                     "arguments": study.model.arguments,
                     "until": until if simulation.says("duration") else None,
-                    "stock": study.reference.backend if study.model.stock else "",
+                    "stock": study.backend_names()[0] if study.model.stock else "",
                     "base": str(study.base.resolve()),
                     "parameters": study.model.parameters,
                     "timesteps": timesteps,

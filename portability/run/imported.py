@@ -31,8 +31,6 @@ from pynn_portability.spikes.sonata import write_sonata
 FOLDER = "imported"
 RECORD = "ensemble.json"
 LONGEST_LABEL = 60
-BACKEND = "imported"
-"""What stands where others have the name of a backend; labels stand where others have a number format."""
 
 
 class FileEntry(Part):
@@ -164,6 +162,19 @@ def warn(folder: Path, record: Imported, sentences: list[str]) -> None:
     complete = record.model_copy(update={"warnings": [*record.warnings, *sentences]}).sealed()
     with replacing(folder / FOLDER / folder_name(record.label) / RECORD) as temporary:
         temporary.write_text(complete.text(), encoding="utf-8")
+
+
+def find(folder: Path, label: str) -> Imported:
+    """The ensemble with a label; RequestError if there is none."""
+    for record in ensembles(folder):
+        if record.label == label:
+            return record
+    raise RequestError(f"{folder}: no imported spikes have the label {label!r}")
+
+
+def files(folder: Path, record: Imported) -> dict[int, Path]:
+    """The SONATA files of an ensemble, by seed."""
+    return {seed: file_of(folder, record.label, seed) for seed in record.seeds}
 
 
 def drop(folder: Path, label: str) -> None:

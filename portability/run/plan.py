@@ -21,6 +21,7 @@ from pynn_portability.run import stock
 from pynn_portability.run.environment import available_cores
 from pynn_portability.run.events import Listener, ignore
 from pynn_portability.run.guest import captured, completed
+from pynn_portability.run.record import IMPORTED
 from pynn_portability.run.store import Store
 from pynn_portability.run.study import TIMES, Run, Study
 
@@ -77,7 +78,7 @@ def plan(study: Study, listener: Listener = ignore, store: Store | None = None) 
     of. Raises ``RequestError`` when the model cannot be built, or no simulator may run it.
     """
     study, networks, notes = _networks(study, listener, store)
-    combinations = study.combinations()
+    combinations = study.simulations()
     for timestep, network in networks.items():
         told = list(network.notes)
         if not study.model.stock:
@@ -146,7 +147,7 @@ def _networks(
 
 def _timesteps(study: Study) -> list[float]:
     """Time steps (ms) for which a network is needed."""
-    of_formats = {study.timestep(text) for _, _, text in study.combinations()}
+    of_formats = {study.timestep(text) for _, _, text in study.simulations()}
     return sorted({study.simulation.timestep} | of_formats)
 
 
@@ -190,12 +191,12 @@ def problems(plan: Plan) -> list[str]:
     study, file = plan.study, plan.study.file
     found = []
     reference = study.reference.backend
-    if reason := plan.skipped(reference):
+    if reference != IMPORTED and (reason := plan.skipped(reference)):
         found.append(f"{file}: reference.backend {reference!r}: {reason}")
     for name in study.backend_names():
         if (reason := backends.load(name).available()) and not plan.skipped(name):
             found.append(f"{file}: backend {name!r}: {reason}")
-    for _, name, text in study.combinations():
+    for _, name, text in study.simulations():
         timestep = study.timestep(text)
         number = study.number_format(text)
         for sentence in _refusals(plan, name, number, timestep):
@@ -276,10 +277,10 @@ def describe(plan: Plan) -> dict[str, Any]:
         "drives": [_described_drive(d, realization) for d in network.drives],
         "neurons": sum(p.size for p in network.populations if not p.is_source),
         "synapses": sum(p["synapses"] for p in projections),
-        "runs": [_described_runs(plan, *combination) for combination in study.combinations()],
+        "runs": [_described_runs(plan, *combination) for combination in study.simulations()],
         "total": {
             "runs": len(plan.tasks),
-            "memory_bytes": max(t.estimate.memory_bytes for t in plan.tasks),
+            "memory_bytes": max((t.estimate.memory_bytes for t in plan.tasks), default=0.0),
             "seconds": core_seconds / cores,
             "cores": cores,
         },

@@ -8,6 +8,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from pynn_portability.files import content_hash
 
+IMPORTED = "imported"
+"""What stands for the backend of spikes from elsewhere, whose label stands where others have a number format."""
+
 
 class Part(BaseModel):
     """A part of a file that the harness writes; nothing else may stand in it."""

@@ -23,6 +23,7 @@ from pydantic import (
 )
 
 from pynn_portability.errors import RequestError
+from pynn_portability.run.record import IMPORTED
 from pynn_portability.tables import (
     Section,
     checked_table,
@@ -241,14 +242,30 @@ class SpikesCandidate(Section):
         return found
 
 
-def _kind_of_candidate(value: object) -> str:
+class SpikesReference(SpikesCandidate):
+    """``[reference]`` with spikes from elsewhere, which candidates are then compared with."""
+
+    @property
+    def backend(self) -> str:
+        return IMPORTED
+
+    @property
+    def format(self) -> str:
+        return self.label
+
+
+def _kind(value: object) -> str:
     given = value if isinstance(value, Mapping) else vars(value) if value else {}
     return "imported" if "spikes" in given else "simulated"
 
 
 AnyCandidate = Annotated[
     Annotated[Candidate, Tag("simulated")] | Annotated[SpikesCandidate, Tag("imported")],
-    Discriminator(_kind_of_candidate),
+    Discriminator(_kind),
+]
+AnyReference = Annotated[
+    Annotated[Reference, Tag("simulated")] | Annotated[SpikesReference, Tag("imported")],
+    Discriminator(_kind),
 ]
 
 
@@ -258,7 +275,7 @@ class Study(Section):
     study: Header
     model: Model
     simulation: Simulation
-    reference: Reference
+    reference: AnyReference
     candidate: list[AnyCandidate] = Field(
         default=[], description="a list of tables, [[candidate]] with double brackets"
     )
@@ -326,8 +343,9 @@ class Study(Section):
 
     @property
     def imported(self) -> list[SpikesCandidate]:
-        """Candidates that are spikes from elsewhere."""
-        return [c for c in self.candidate if isinstance(c, SpikesCandidate)]
+        """What is spikes from elsewhere, the reference first."""
+        everything = (self.reference, *self.candidate)
+        return [c for c in everything if isinstance(c, SpikesCandidate)]
 
     def combinations(self) -> tuple[tuple[Role, str, str], ...]:
         """(role, backend, format), the reference first."""
@@ -336,17 +354,21 @@ class Study(Section):
             *(("candidate", c.backend, name) for _, c in self.simulated for name in c.format),
         )
 
+    def simulations(self) -> tuple[tuple[Role, str, str], ...]:
+        """(role, backend, format) of what is simulated."""
+        return tuple(c for c in self.combinations() if c[1] != IMPORTED)
+
     def runs(self) -> tuple[Run, ...]:
         """Every simulation that the study asks for, the reference's first."""
         return tuple(
             Run(role, backend, number_format, seed)
-            for role, backend, number_format in self.combinations()
+            for role, backend, number_format in self.simulations()
             for seed in self.simulation.seeds
         )
 
     def backend_names(self) -> tuple[str, ...]:
         """Backends that take part, each once, in order of appearance."""
-        return tuple(dict.fromkeys(backend for _, backend, _ in self.combinations()))
+        return tuple(dict.fromkeys(backend for _, backend, _ in self.simulations()))
 
     def options(self, backend: str) -> Options:
         """The options of a backend: what the file says, otherwise defaults."""
@@ -434,7 +456,7 @@ def _check_stock(study: Study) -> None:
     """Simulators with stock modules, and formats that they can have."""
     from pynn_portability.run.stock import unsuitable  # noqa: PLC0415 - brings PyNN
 
-    for _, backend, name in study.combinations():
+    for _, backend, name in study.simulations():
         try:
             reason = unsuitable(backend, study.number_format(name))
         except RequestError:
@@ -447,23 +469,28 @@ def _check_imported(study: Study) -> None:
     """Labels that can be names, each once."""
     from pynn_portability.run.imported import folder_name  # noqa: PLC0415
 
+    given: list[tuple[str, Section]] = [("reference.label", study.reference)]
+    given += [(place(("candidate", i, "label")), c) for i, c in enumerate(study.candidate)]
     seen: set[str] = set()
-    for i, candidate in enumerate(study.candidate):
-        if isinstance(candidate, SpikesCandidate):
-            key = f"{study.file}: {place(('candidate', i, 'label'))}"
+    for key, item in given:
+        if isinstance(item, SpikesCandidate):
             try:
-                name = folder_name(candidate.label)
+                name = folder_name(item.label)
             except RequestError as error:
-                raise RequestError(f"{key}: {error}") from None
+                raise RequestError(f"{study.file}: {key}: {error}") from None
             if name in seen:
-                raise RequestError(f"{key}: {candidate.label!r} is the label of other spikes, too")
+                raise RequestError(
+                    f"{study.file}: {key}: {item.label!r} is the label of other spikes, too"
+                )
             seen.add(name)
 
 
 def _check_backends(study: Study) -> None:
     from pynn_portability.backends import names  # noqa: PLC0415
 
-    named = [("reference.backend", study.reference.backend)]
+    named = []
+    if study.reference.backend != IMPORTED:
+        named.append(("reference.backend", study.reference.backend))
     for i, candidate in study.simulated:
         named.append((place(("candidate", i, "backend")), candidate.backend))
     named += [(f"backends.{name}", name) for name in study.backends]
@@ -490,7 +517,9 @@ def _check_formats(study: Study) -> None:
             ) from None
         return name
 
-    reference = (study.reference.backend, known("reference.format", study.reference.format))
+    reference = (study.reference.backend, study.reference.format)
+    if study.reference.backend != IMPORTED:
+        known("reference.format", study.reference.format)
     seen = {reference: "the reference"}
     for i, candidate in study.simulated:
         key = place(("candidate", i, "format"))
