@@ -141,6 +141,10 @@ def _spikes(population: Any, size: int, timestep: float, n_steps: int) -> Popula
     return PopulationSpikes.from_unsorted(size, all_steps[inside], all_neurons[inside])
 
 
+_POPULATION = ("size", "cellclass", "cellparams", "structure", "initial_values", "label")
+"""PyNN's arguments of a population, in order."""
+
+
 class _Finished(BaseException):
     """Nothing that follows in the script belongs to the model."""
 
@@ -167,7 +171,11 @@ class _Stand:
         class RecordedPopulation(self.real.Population):  # type: ignore[name-defined]
             def __init__(self, *args: Any, **kwargs: Any) -> None:
                 kwargs = {k: v for k, v in kwargs.items() if k not in SPIKELESS}
-                super().__init__(*args, **kwargs)
+                given = dict(zip(_POPULATION, args, strict=False)) | kwargs
+                cells = given.get("cellclass")
+                if isinstance(cells, type) and not given.get("cellparams"):
+                    given["cellclass"] = cells()  # as sPyNNaker takes it, and PyNN does not
+                super().__init__(**given)
                 stand.populations.append(self)
 
         class RoundedProjection(self.real.Projection):  # type: ignore[name-defined]
