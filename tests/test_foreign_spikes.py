@@ -333,6 +333,20 @@ def test_sonata_of_pynn(tmp_path: Path, runs: Runs) -> None:
     )
 
 
+def test_links_to_other_files_are_not_followed(tmp_path: Path, runs: Runs) -> None:
+    h5py = pytest.importorskip("h5py")
+    with h5py.File(tmp_path / "other.h5", "w") as file:
+        file["numbers"] = np.arange(5.0)
+    for place in ("timestamps", "E/timestamps"):
+        with h5py.File(tmp_path / "seed-1.h5", "w") as file:
+            group = file.create_group("spikes")
+            group[place] = h5py.ExternalLink(str(tmp_path / "other.h5"), "numbers")
+            group[place.replace("timestamps", "gids")] = np.arange(5)
+            group[place.replace("timestamps", "node_ids")] = np.arange(5)
+        with pytest.raises(RequestError, match="is a link to something else"):
+            take_in([tmp_path / "seed-1.h5"], ALL, EXPECTED)
+
+
 def test_time_can_begin_elsewhere(tmp_path: Path, runs: Runs) -> None:
     """A recording that begins with what is analysed, of later times, with labels of the begin of steps."""
 

@@ -117,7 +117,8 @@ class PlainPopulation(NamedTuple):
 def read_plain(path: Path) -> list[PlainPopulation]:
     """Read any SONATA file of spikes; RequestError when it is missing, damaged or something else."""
     with _opened(path, ours=False) as root:
-        if "timestamps" in root:  # an earlier layout, which PyNN writes: all populations in one
+        # `in` would follow a link to another file
+        if root.id.links.exists(b"timestamps"):  # PyNN's earlier layout: all populations in one
             return [_plain_population(root, "", "gids")]
         return [_plain_population(_group(root, name), name) for name in root]
 
