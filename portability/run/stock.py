@@ -75,7 +75,7 @@ def unsuitable(backend: str, number: NumberFormat) -> str | None:
 
 def identity(script: Path, arguments: Sequence[str]) -> dict[str, Any]:
     """What determines the spikes of a run: digests of the script, of those beside it, and of this module."""
-    beside = sorted(script.parent.glob("*.py"))
+    beside = sorted(file for file in script.parent.glob("*.py") if file.is_file())
     digest = hashlib.sha256()
     for file in beside:
         digest.update(file.name.encode() + b"\0" + file.read_bytes() + b"\0")
