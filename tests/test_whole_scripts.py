@@ -51,6 +51,16 @@ def test_whatever_simulator_a_script_imports(tmp_path, start):
     assert modules <= {name for name in sys.modules if name.startswith(("pyNN.", "spynnaker"))}
 
 
+def test_what_is_not_supported_has_a_way_out(tmp_path):
+    assert "--stock" in refused(
+        tmp_path, f"{START}sim.Population(1, sim.Izhikevich())\nsim.run(1.0)\n"
+    )
+    assert "--stock" in refused(
+        tmp_path, f"{START}sim.run(1.0)\ncells.set(tau_m=9.0)\nsim.run(1.0)\n"
+    )
+    assert "--stock" not in refused(tmp_path, f"{START}cells.set(tau=9.0)\nsim.run(1.0)\n")
+
+
 def test_a_simulator_that_is_loaded_already_is_not_used(tmp_path, monkeypatch):
     package, module = types.ModuleType("spynnaker"), types.ModuleType("spynnaker.pyNN")
     package.__path__, package.pyNN = [], module

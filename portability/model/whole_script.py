@@ -43,6 +43,9 @@ DISTRIBUTIONS = ("spynnaker", "spynnaker7", "spynnaker8", "pynn_spinnaker", "pyn
 
 _MOCK = pyNN.mock  # imports no simulator; it has the names that all have
 
+WAY_OUT = "; `portability run --stock` runs the script on stock PyNN, without capturing it"
+"""For scripts that use what a network cannot hold."""
+
 MOST_FILES = 5
 """Written files that are named."""
 
@@ -109,7 +112,8 @@ def _after_failure(
     """What is left when the script failed: its model if it had run, otherwise an exception."""
     line = last_line(error, path)
     if isinstance(error, RequestError):
-        raise RequestError(f"{error} ({path}, line {line})") from error
+        way_out = WAY_OUT if isinstance(error, UnsupportedError) else ""
+        raise RequestError(f"{error} ({path}, line {line}){way_out}") from error
     if recorder.elapsed:
         if not isinstance(error, SystemExit):
             recorder.remark(
@@ -284,7 +288,7 @@ class ScriptRecorder(Recorder):
 
     def _refused(self, refusal: RequestError) -> RequestError:
         """Keep a refusal, as the script may catch the exception and go on."""
-        self.refusal = RequestError(f"{refusal} ({self._path}, line {self.here()})")
+        self.refusal = RequestError(f"{refusal} ({self._path}, line {self.here()}){WAY_OUT}")
         return refusal
 
     def undecided(self) -> None:
