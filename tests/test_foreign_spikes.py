@@ -751,7 +751,7 @@ def test_a_study_names_spikes(study: Path, runs: Runs) -> None:
     [
         ('spikes = "nowhere"\nlabel = "x"', "candidate.spikes: .*nowhere: there is no such file"),
         ('spikes = "*.csv"\nlabel = "x"', r"candidate.spikes: \*.csv: there is no such"),
-        ('spikes = "model.py"\nlabel = "x"', "candidate 'x': .*its format is unknown"),
+        ('spikes = "model.py"\nlabel = "x"', "'x': .*model.py: its format is unknown"),
         ('spikes = "model.py"', r"candidate.label \(candidate 1\): is missing, it must be a name"),
         ('spikes = []\nlabel = "x"', r"candidate.spikes \(candidate 1\): must be the path"),
         ('spikes = "a"\nlabel = "x"\nformat = "double"', r"candidate.format \(candidate 1\): unknown key"),
