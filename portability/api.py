@@ -36,12 +36,7 @@ from pynn_portability.results.schema import StudyResults
 from pynn_portability.run import imported
 from pynn_portability.run import plan as planning
 from pynn_portability.run.events import Advanced, Began, Ended, Event, Listener, ignore
-from pynn_portability.run.executor import (
-    Executor,
-    execute,
-    stored,
-    summary,
-)
+from pynn_portability.run.executor import Executor, execute, stored, summary
 from pynn_portability.run.outcome import Outcome
 from pynn_portability.run.plan import Plan
 from pynn_portability.run.script_study import script_values, write_script_study

@@ -22,7 +22,7 @@ import typer
 from pynn_portability import terminal
 
 if TYPE_CHECKING:
-    from pynn_portability.api import Study
+    from pynn_portability.api import Results, Study
 
 DEFECT = (
     70  # a defect of the program (EX_SOFTWARE); Python's 1 would claim that a candidate deviates
@@ -203,9 +203,13 @@ def run(
         )
         results = study.run(out, jobs=jobs)
         terminal.say(results.summary)
-        terminal.verdicts(results.content, results.report_file)
-        failed = results.exit_code == FAILED
-        raise typer.Exit(0 if exit_zero and not failed else results.exit_code)
+        _end_with_verdicts(results, exit_zero)
+
+
+def _end_with_verdicts(results: Results, exit_zero: bool) -> None:
+    terminal.verdicts(results.content, results.report_file)
+    failed = results.exit_code == FAILED
+    raise typer.Exit(0 if exit_zero and not failed else results.exit_code)
 
 
 def _of_file(file: Path, arguments: list[str] | None, stock: bool) -> Study:
@@ -310,9 +314,7 @@ def judge(
         )
         terminal.imported(found)
         results = study.run(out, jobs=jobs)
-        terminal.verdicts(results.content, results.report_file)
-        failed = results.exit_code == FAILED
-        raise typer.Exit(0 if exit_zero and not failed else results.exit_code)
+        _end_with_verdicts(results, exit_zero)
 
 
 @app.command("import")
@@ -324,9 +326,7 @@ def import_spikes(
             help="The study file, and files of spikes or folders with them; with --explain, only the latter.",
         ),
     ],
-    label: Annotated[
-        str, typer.Option("--label", metavar="NAME", help="What the ensemble is called.")
-    ] = "",
+    label: Label = "",
     map_file: MapFile = None,
     paired: Paired = False,
     all_recorded: AllRecorded = False,

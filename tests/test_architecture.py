@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import re
+import subprocess
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -136,3 +138,10 @@ def test_the_check_can_fail(tmp_path: Path, name: str, text: str, expected: list
         "cli": None,
     }
     assert violations(tmp_path, allowed) == expected
+
+
+def test_planning_does_not_load_what_scripts_on_stock_pynn_need():
+    """PyNN's mock simulator brings seconds of imports, which every command would wait for."""
+    code = "import sys, pynn_portability.api; print('pyNN.mock' in sys.modules)"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.split()[-1] == "False"

@@ -104,6 +104,20 @@ def test_recorded_parts_and_what_records_nothing(tmp_path: Path) -> None:
     assert "records no spikes" in " ".join(network.notes)
 
 
+def test_the_procedural_interface(tmp_path: Path) -> None:
+    text = (
+        "import pyNN.nest as sim\nsim.setup(timestep=0.1)\n"
+        "clock = sim.create(sim.SpikeSourceArray, {'spike_times': [10.0]})\n"
+        "cells = sim.create(sim.IF_curr_exp, n=2)\n"
+        "sim.connect(clock, cells[1], weight=50.0, delay=1.0)\n"
+        "cells.record('spikes')\nsim.run(50.0)\nsim.end()\n"
+    )
+    spikes, synapses = simulate(request(1, duration=50.0), tmp_path, written(tmp_path, text))
+    (population,) = spikes.populations.values()
+    assert set(population.neurons) == {1}
+    assert synapses == 1
+
+
 def test_changes_between_pieces_and_trials(tmp_path: Path) -> None:
     text = (
         "import pyNN.nest as sim\nsim.setup(timestep=0.1)\n"

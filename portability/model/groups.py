@@ -20,7 +20,7 @@ from pynn_portability.errors import RequestError, UnsupportedError
 from pynn_portability.model.cells import CellType
 from pynn_portability.model.distribution import Distribution
 from pynn_portability.model.network import Population, Recording, Value
-from pynn_portability.model.values import given_spike_times, given_value, shown
+from pynn_portability.model.values import given_spike_times, given_value, shown, unused_label
 
 if TYPE_CHECKING:
     from pynn_portability.model.recorder import Recorder
@@ -511,8 +511,7 @@ class RecordedPopulation(Group):
             if not any(np.array_equal(cells, others) for _, others in different):
                 different.append((label, cells))
         for label, cells in different:
-            candidates = [label, *(f"{label} #{n}" for n in range(2, len(taken) + 3))]
-            own = next(c for c in candidates if c not in taken)
+            own = unused_label(label, taken)
             taken.append(own)
             found.append(Recording(own, self.label, cells))
         return found

@@ -33,7 +33,7 @@ from pynn_portability.model.groups import (
 )
 from pynn_portability.model.network import Projection, Value
 from pynn_portability.model.parts import Part
-from pynn_portability.model.values import given_value
+from pynn_portability.model.values import given_value, unused_label
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -179,7 +179,7 @@ class RecordedProjection:
             label = self.label
             if len(pairs) > 1:
                 label = f"{label} ({source.population.label}->{target.population.label})"
-            label = _unused(label, [p.label for p in made])
+            label = unused_label(label, [p.label for p in made])
             if len(pairs) > 1 and isinstance(self.rule, PAIRWISE):
                 # pairs are independent, so that those of two members are what the rule says of them alone
                 made += self._alone(source, target, label).described()
@@ -284,8 +284,3 @@ def _is_whole(member: Member) -> bool:
 
 def _ordered(group: Group) -> bool:
     return all(_is_whole(member) for member in group.members)
-
-
-def _unused(label: str, taken: list[str]) -> str:
-    candidates = [label, *(f"{label} #{n}" for n in range(2, len(taken) + 2))]
-    return next(c for c in candidates if c not in taken)

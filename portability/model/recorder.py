@@ -51,7 +51,13 @@ from pynn_portability.model.network import (
 )
 from pynn_portability.model.projections import RecordedProjection, refuse_overlap
 from pynn_portability.model.spatial import CONNECTORS, Spatial
-from pynn_portability.model.values import explained_class, given_value, receptor_of, shown
+from pynn_portability.model.values import (
+    explained_class,
+    given_value,
+    receptor_of,
+    shown,
+    unused_label,
+)
 
 MAX_CELLS = 2**31 - 1
 """Largest population: cells are numbered in 32 bits."""
@@ -315,7 +321,7 @@ class Recorder:
         taken = {p.label for p in self._populations}
         if label in taken:
             # results are told apart by label
-            label = next(c for n in range(2, len(taken) + 2) if (c := f"{label} #{n}") not in taken)
+            label = unused_label(label, taken)
             self._numbered.append(label)
         if not isinstance(label, str):
             raise RequestError(f"the label of a population is {label!r}; allowed is a string")
@@ -427,9 +433,7 @@ class Recorder:
         return weight if np.any(np.asarray(weight) < 0) else -weight
 
     def _projection_label(self, label: str) -> str:
-        taken = {p.label for p in self._projections}
-        candidates = [label, *(f"{label} #{n}" for n in range(2, len(taken) + 2))]
-        return next(c for c in candidates if c not in taken)
+        return unused_label(label, {p.label for p in self._projections})
 
     def create(
         self, cellclass: Any, cellparams: Mapping[str, Any] | None = None, n: int = 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
@@ -56,6 +57,12 @@ def shown(value: Any) -> str:
     except Exception:  # a whole number of many thousand digits, or an object of the script's
         text = f"a {type(value).__name__}"
     return text if len(text) <= 60 else text[:57] + "..."
+
+
+def unused_label(label: str, taken: Collection[str]) -> str:
+    """The label itself, or with the first number that makes it another one than those ``taken``."""
+    candidates = (label, *(f"{label} #{n}" for n in range(2, len(taken) + 3)))
+    return next(candidate for candidate in candidates if candidate not in taken)
 
 
 def given_value(value: Any, shape: tuple[int, ...], where: str) -> Value:

@@ -22,7 +22,7 @@ from pynn_portability.judge.statistics import STATISTICS
 from pynn_portability.predict import mean_field, prediction
 from pynn_portability.probe import selftest
 from pynn_portability.results import elsewhere as foreign
-from pynn_portability.results.judging import Yardstick, score_entry
+from pynn_portability.results.judging import Combination, Yardstick, score_entry
 from pynn_portability.results.missing import Missing
 from pynn_portability.results.schema import SCHEMA, StudyResults
 from pynn_portability.run import imported
@@ -33,9 +33,6 @@ from pynn_portability.run.plan import Plan, weight_moments
 from pynn_portability.run.record import IMPORTED
 from pynn_portability.run.store import Store
 from pynn_portability.run.study import Study, shareable
-
-Combination = tuple[str, str]
-"""(backend, format)"""
 
 JUDGING = "judging"
 
@@ -78,9 +75,10 @@ def assemble(
     }
     listener(Advanced(JUDGING, phase="judging"))
     yardstick = Yardstick(evidence[reference], study.simulation.duration, missing)
-    judged = _Judged(plan, store, by_combination, evidence, yardstick, missing)
+    pairing = foreign.pairing(plan, store)
+    judged = _Judged(plan, store, by_combination, evidence, yardstick, pairing, missing)
     own = recordings[reference]
-    elsewhere = foreign.judged(plan, store, yardstick, own, JUDGING, listener, missing)
+    elsewhere = foreign.judged(plan, store, yardstick, own, pairing, JUDGING, listener, missing)
     evidence = {**evidence, **elsewhere.evidence}
     of_seed = {**recordings, **elsewhere.recordings}
     predictions = _predictions(plan, evidence[reference].whole, missing)
@@ -107,9 +105,7 @@ def assemble(
             "margin": verdict.MARGIN,
             "text": list(verdict.rule("paired")),
             "unpaired": (
-                list(verdict.rule("unpaired"))
-                if elsewhere.entries or foreign.pairing(plan, store) == "unpaired"
-                else []
+                list(verdict.rule("unpaired")) if elsewhere.entries or pairing == "unpaired" else []
             ),
         },
         "deployment": deployment_sheet(store.folder, study),
@@ -226,6 +222,7 @@ class _Judged:
         outcomes: Mapping[Combination, Sequence[Outcome]],
         evidence: Mapping[Combination, Evidence],
         yardstick: Yardstick,
+        pairing: verdict.Pairing,
         missing: Missing,
     ) -> None:
         self._plan, self._store = plan, store
@@ -234,7 +231,7 @@ class _Judged:
         self._reference = yardstick.reference
         self._duration = plan.study.simulation.duration
         self._yardstick = yardstick
-        self._pairing = foreign.pairing(plan, store)
+        self._pairing = pairing
         self._baselines = yardstick.baselines
         self._baseline = self._baselines[1.0]
         self._null = missing.made("The scores of noise", self._null_scores, [])

@@ -14,7 +14,7 @@ from pynn_portability.judge.adequacy import Evidence
 from pynn_portability.judge.ensemble import Recording
 from pynn_portability.judge.statistics import STATISTICS, ks_distance
 from pynn_portability.judge.verdict import Pairing
-from pynn_portability.results.judging import Yardstick
+from pynn_portability.results.judging import Combination, Yardstick
 from pynn_portability.results.missing import Missing
 from pynn_portability.run import imported
 from pynn_portability.run.events import Advanced, Listener
@@ -24,8 +24,6 @@ from pynn_portability.run.record import IMPORTED
 from pynn_portability.run.store import Store
 from pynn_portability.spikes.data import SpikeData
 from pynn_portability.spikes.intake import fingerprints
-
-Combination = tuple[str, str]
 
 CLOSER = 2 / 3
 """Spikes that are this much closer to another population than to their own look exchanged."""
@@ -47,18 +45,22 @@ def judged(
     store: Store,
     yardstick: Yardstick,
     reference: Mapping[int, Recording],
+    simulated: Pairing,
     work: str,
     listener: Listener,
     missing: Missing,
 ) -> Elsewhere:
-    """Entries of all imported ensembles of a study's folder, whose ``reference`` runs are given by seed."""
+    """Entries of all imported ensembles of a study's folder, whose ``reference`` runs are given by seed.
+
+    ``simulated`` is the `pairing` of simulated candidates.
+    """
     entries, evidence, recordings = {}, {}, {}
     for record in imported.ensembles(store.folder):
         key = (IMPORTED, record.label)
         if is_reference(plan, record.label):
             continue
         # two ensembles are paired if both are realizations of the study
-        paired = record.pairing == "paired" and pairing(plan, store) == "paired"
+        paired = record.pairing == simulated == "paired"
         between: Pairing = "paired" if paired else "unpaired"
         problem = mismatch(record, plan)
         if problem or not reference:

@@ -9,6 +9,9 @@ from pynn_portability.judge.adequacy import Evidence
 from pynn_portability.judge.verdict import Pairing
 from pynn_portability.results.missing import Missing
 
+Combination = tuple[str, str]
+"""(backend, format)"""
+
 
 class Yardstick:
     """Runs of a reference of ``duration`` ms, whole and in parts, and the distances between them."""

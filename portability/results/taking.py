@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace as replace_fields
 from pathlib import Path
 
@@ -86,8 +87,9 @@ def check_again(plan: Plan, store: Store) -> None:
 
     Raises RequestError, with the label, for spikes that are those of the reference.
     """
-    reference = _reference(plan, store)
-    for record in imported.ensembles(store.folder):
+    records = list(imported.ensembles(store.folder))
+    reference = _reference(plan, store) if records else {}
+    for record in records:
         if mismatch(record, plan) or is_reference(plan, record.label):
             continue
         runs = {
@@ -104,26 +106,14 @@ def check_again(plan: Plan, store: Store) -> None:
             imported.warn(store.folder, record, new)
 
 
-def refuse_missing(plan: Plan, store: Store) -> None:
-    """Raise RequestError for candidates of a study whose spikes are neither in files nor imported."""
-    known = {record.label for record in imported.ensembles(store.folder)}
-    for candidate in plan.study.imported:
-        missing = [f for f in candidate.files(plan.study.base) if not f.exists()]
-        if candidate.label not in known and (missing or not candidate.files(plan.study.base)):
-            what = missing[0] if missing else ", ".join(candidate.spikes)
-            key = "reference" if candidate is plan.study.reference else "candidate"
-            raise RequestError(
-                f"{plan.study.file}: {key}.spikes: {what}: there is no such file or folder of spikes"
-            )
-
-
 def import_candidates(plan: Plan, store: Store, listener: Listener) -> None:
     """Import the spikes that a study names, unless they are imported as they are.
 
-    Files that are not there any more are not missed if they were imported for the study's network and times.
+    Files that are not there any more are not missed if they were imported before. Raises RequestError for those
+    that are neither, before anything is read.
     """
-    refuse_missing(plan, store)
     known = {record.label: record for record in imported.ensembles(store.folder)}
+    _refuse_missing(plan, known)
     for candidate in plan.study.imported:
         record = known.get(candidate.label)
         paths = candidate.files(plan.study.base)
@@ -138,6 +128,19 @@ def import_candidates(plan: Plan, store: Store, listener: Listener) -> None:
             )
         except RequestError as error:
             raise RequestError(f"{plan.study.file}: {candidate.label!r}: {error}") from None
+
+
+def _refuse_missing(plan: Plan, known: Collection[str]) -> None:
+    """Raise RequestError for spikes that are neither in files nor ``known`` by their label."""
+    for candidate in plan.study.imported:
+        paths = candidate.files(plan.study.base)
+        missing = [path for path in paths if not path.exists()]
+        if candidate.label not in known and (missing or not paths):
+            what = missing[0] if missing else ", ".join(candidate.spikes)
+            key = "reference" if candidate is plan.study.reference else "candidate"
+            raise RequestError(
+                f"{plan.study.file}: {key}.spikes: {what}: there is no such file or folder of spikes"
+            )
 
 
 def _same(record: Imported, plan: Plan, paths: list[Path], given: Map, pairing: Pairing) -> bool:

@@ -160,13 +160,14 @@ def _drawn(specification: Mapping[str, Any]) -> Callable[[Network, float], Reali
 def _record(specification: Mapping[str, Any]) -> dict[str, Any]:
     """The answer for a whole script."""
     from pynn_portability.model.whole_script import record_script  # noqa: PLC0415
-    from pynn_portability.run import stock  # noqa: PLC0415
 
     os.environ["MPLBACKEND"] = "Agg"  # no windows
     sys.dont_write_bytecode = True
     path = (Path(specification["base"]) / specification["script"]).resolve()
     (timestep,) = specification["timesteps"]
     if specification["stock"]:
+        from pynn_portability.run import stock  # noqa: PLC0415
+
         network, protocol = stock.overview(
             path,
             specification["arguments"],

@@ -166,10 +166,7 @@ def warn(folder: Path, record: Imported, sentences: list[str]) -> None:
 
 def find(folder: Path, label: str) -> Imported:
     """The ensemble with a label; RequestError if there is none."""
-    for record in ensembles(folder):
-        if record.label == label:
-            return record
-    raise RequestError(f"{folder}: no imported spikes have the label {label!r}")
+    return _read(_place(folder, label))
 
 
 def files(folder: Path, record: Imported) -> dict[int, Path]:
@@ -179,13 +176,18 @@ def files(folder: Path, record: Imported) -> dict[int, Path]:
 
 def drop(folder: Path, label: str) -> None:
     """Remove an ensemble; RequestError if there is none with this label."""
+    remove(_place(folder, label))
+
+
+def _place(folder: Path, label: str) -> Path:
+    """The folder of the ensemble with a label; RequestError if there is none."""
     place = folder / FOLDER / folder_name(label)
-    if not place.is_dir() or place.is_symlink():
+    if (folder / FOLDER).is_symlink() or not place.is_dir() or place.is_symlink():
         known = ", ".join(repr(record.label) for record in ensembles(folder)) or "none"
         raise RequestError(
             f"{folder}: no imported spikes have the label {label!r} (there are: {known})"
         )
-    remove(place)
+    return place
 
 
 def ensembles(folder: Path) -> Iterator[Imported]:

@@ -17,7 +17,6 @@ from pynn_portability.model.network import Network, PoissonDrive, Projection
 from pynn_portability.realize.realization import Realization
 from pynn_portability.realize.validity import adjustments, violations
 from pynn_portability.run import networks as stored_networks
-from pynn_portability.run import stock
 from pynn_portability.run.environment import available_cores
 from pynn_portability.run.events import Listener, ignore
 from pynn_portability.run.guest import captured, completed
@@ -89,17 +88,15 @@ def plan(study: Study, listener: Listener = ignore, store: Store | None = None) 
     options = {name: study.options(name) for name in study.backend_names()}
     some = networks[study.simulation.timestep]
     threads = {name: backends.load(name).threads(some, options[name]) for name in options}
-    requests, estimates = {}, {}
+    requests: dict[tuple[str, str], dict[str, Any]] = {}
+    estimates: dict[tuple[str, str], backends.Estimate] = {}
     for _, name, text in combinations:
         number, timestep = study.number_format(text), study.timestep(text)
         n_steps = study.simulation.steps(timestep)
-        estimates[name, text] = (
-            backends.Estimate(stock.MEMORY_BYTES, 0.0, stock.SECONDS)
-            if study.model.stock
-            else backends.load(name).estimate(
+        if not study.model.stock:
+            estimates[name, text] = backends.load(name).estimate(
                 networks[timestep], number, options[name], n_steps, timestep
             )
-        )
         requests[name, text] = {
             "network": fingerprints[timestep],
             "format": text,
@@ -109,10 +106,15 @@ def plan(study: Study, listener: Listener = ignore, store: Store | None = None) 
             "options": options[name].model_dump(),
             "threads": threads[name],
         }
-        if study.model.stock and study.script:
-            requests[name, text]["stock"] = stock.identity(study.script, study.model.arguments)
         if number.fingerprint:
             requests[name, text]["machine"] = number.fingerprint
+    if study.model.stock and study.script:
+        from pynn_portability.run import stock  # noqa: PLC0415 - brings much of PyNN
+
+        identity = stock.identity(study.script, study.model.arguments)
+        for combination, request in requests.items():
+            request["stock"] = identity
+            estimates[combination] = backends.Estimate(stock.MEMORY_BYTES, 0.0, stock.SECONDS)
     tasks = []
     for run in study.runs():
         combination = (run.backend, run.format)
@@ -215,6 +217,8 @@ def problems(plan: Plan) -> list[str]:
 def _refusals(plan: Plan, backend: str, number: NumberFormat, timestep: float) -> list[str]:
     """Why a backend does not run the network, or the script, in a number format."""
     if plan.study.model.stock:
+        from pynn_portability.run import stock  # noqa: PLC0415 - brings much of PyNN
+
         reason = stock.unsuitable(backend, number)
         return [reason] if reason else []
     return backends.refusals(backends.load(backend), plan.networks[timestep], number, timestep)

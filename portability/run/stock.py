@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pyNN.common import procedural_api
 
 from pynn_portability.errors import RequestError
 from pynn_portability.formats.names import number_format
@@ -31,6 +32,7 @@ from pynn_portability.model import connectivity
 from pynn_portability.model.groups import SPIKELESS
 from pynn_portability.model.network import Network, Population, Projection
 from pynn_portability.model.scripts import explained, last_line
+from pynn_portability.model.values import unused_label
 from pynn_portability.model.whole_script import (
     DISTRIBUTIONS,
     SIMULATORS,
@@ -191,7 +193,11 @@ class _Stand:
             "Population": RecordedPopulation,
             "Projection": RoundedProjection,
             **{n: getattr(self, n) for n in ("setup", "run", "run_for", "run_until")},
-            **{n: getattr(self, n) for n in ("reset", "end", "create", "connect")},
+            **{n: getattr(self, n) for n in ("reset", "end")},
+            "create": procedural_api.build_create(RecordedPopulation),
+            "connect": procedural_api.build_connect(
+                RoundedProjection, self.real.FixedProbabilityConnector, self.real.StaticSynapse
+            ),
             "get_current_time": lambda: self.elapsed,
         }
 
@@ -244,23 +250,6 @@ class _Stand:
 
     end = reset
 
-    def create(self, cellclass: Any, cellparams: Any = None, n: int = 1) -> Any:
-        return self.own["Population"](n, cellclass, cellparams=cellparams)
-
-    def connect(
-        self,
-        pre: Any,
-        post: Any,
-        weight: Any = 0.0,
-        delay: Any = None,
-        receptor_type: Any = None,
-        p: float = 1,
-        rng: Any = None,
-    ) -> Any:
-        synapse = self.real.StaticSynapse(weight=weight, delay=delay)
-        connector = self.real.FixedProbabilityConnector(p, rng=rng)
-        return self.own["Projection"](pre, post, connector, synapse, receptor_type=receptor_type)
-
     def _record(self) -> None:
         """Without any recorded spikes, those of all neurons."""
         if any(_recorded(p) for p in self.populations):
@@ -274,11 +263,7 @@ class _Stand:
         """Labels, populations and numbers of recorded cells, of what is compared."""
         taken: list[str] = []
         for population in self.populations:
-            candidates = [
-                str(population.label),
-                *(f"{population.label} #{n}" for n in range(2, len(self.populations) + 2)),
-            ]
-            label = next(c for c in candidates if c not in taken)
+            label = unused_label(str(population.label), taken)
             taken.append(label)
             if size := _recorded(population):
                 yield label, population, size

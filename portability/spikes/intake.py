@@ -216,14 +216,12 @@ def _offered(paths: Sequence[Path], given: Map) -> _Offered:
 def _may_hold_spikes(file: Path, given: Map) -> bool:
     if any(part.startswith(".") for part in file.parts[-2:]) or format_of(file) is None:
         return False
-    if file.name in ("population_nodeids.dat",) or file.name.startswith("voltmeter"):
+    if file.name == "population_nodeids.dat" or file.name.startswith("voltmeter"):
         return False
     patterns = [own.files for own in given.populations.values()]
-    return (
-        not all(patterns)
-        or any(fnmatch.fnmatch(file.name, pattern) for pattern in patterns if pattern)
-        or not patterns
-    )
+    if not patterns or not all(patterns):
+        return True
+    return any(fnmatch.fnmatch(file.name, pattern) for pattern in patterns if pattern)
 
 
 def _seed_of_path(file: Path, given: Map) -> int | None:
