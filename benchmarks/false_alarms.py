@@ -2,6 +2,7 @@
 
     python benchmarks/false_alarms.py POOL [--realizations 64] [--duration 10] [--scale 0.1]
         [--connectivity fixed_total_number] [--studies 2000] [--random-seed 1] [--picture FILE.png]
+        [--statistics rate,cv,cc] [--each]
 
 Simulates a pool of realizations of the microcircuit on the emulator in double precision, each twice:
 with the same synapses, delays and initial voltages, and independent drive. Statistics stay in the
@@ -17,7 +18,8 @@ different realizations, and judges:
   which a report says whether the reference drifts. These do not.
 
 It prints the share of each verdict by number of seeds, with the 95 % Clopper-Pearson interval for
-``deviates``, and how much of the distance between realizations is due to the drive alone.
+``deviates``, and how much of the distance between realizations is due to the drive alone. Studies are judged by
+``--statistics``, with ``--each`` by one of them at a time.
 """
 
 from __future__ import annotations
@@ -39,19 +41,24 @@ from pynn_portability.backends import emulator
 from pynn_portability.formats.names import number_format
 from pynn_portability.judge.adequacy import QUARTER
 from pynn_portability.judge.null_model import part
-from pynn_portability.judge.statistics import (
-    STATISTICS,
-    Sample,
-    Statistics,
-    ks_distance,
-    statistics,
-)
+from pynn_portability.judge.statistics import STATISTICS, Statistics, distance, statistics
 from pynn_portability.judge.verdict import judge_distances
+from pynn_portability.judge.window import Sample
 from pynn_portability.model.scripts import capture, load_model
 from pynn_portability.realize.realization import Realization
 
 WARMUP = 500.0
 SEEDS = (4, 5, 6, 8, 10, 15, 20)
+KEPT = (
+    *STATISTICS,
+    "lv",
+    "synchrony",
+    "spectrum",
+    "covariance",
+    "covariance-size",
+    "covariance-shape",
+    "epochs-500",
+)
 DRIVES = ("own", "other")
 CANDIDATES = ("other seeds", "unpaired", "other drive", "last quarter")
 DRAWN = CANDIDATES[:3]
@@ -74,7 +81,7 @@ def simulated(seed: int, drive: str, arguments: argparse.Namespace) -> dict[str,
         arrays = {
             f"{name}/{p}/{s}": values.astype(np.float32)
             for name, limits in PARTS.items()
-            for p, sample in statistics(part(spikes, WARMUP, *limits), WARMUP).items()
+            for p, sample in statistics(part(spikes, WARMUP, *limits), WARMUP, KEPT).items()
             for s, values in sample.items()
         }
         np.savez(file, **arrays)
@@ -87,16 +94,16 @@ def simulated(seed: int, drive: str, arguments: argparse.Namespace) -> dict[str,
     return samples
 
 
-def all_distances(samples: list[Sample]) -> NDArray[np.float64]:
-    """Kolmogorov-Smirnov distances of all pairs, shape ``(n, n)``."""
+def all_distances(name: str, samples: list[Sample]) -> NDArray[np.float64]:
+    """Distances of all pairs, shape ``(n, n)``."""
     matrix = np.zeros((len(samples), len(samples)))
     for i, j in combinations(range(len(samples)), 2):
-        matrix[i, j] = matrix[j, i] = ks_distance(samples[i], samples[j])
+        matrix[i, j] = matrix[j, i] = distance(name, samples[i], samples[j])
     return matrix
 
 
-def own_distances(samples: list[Sample], others: list[Sample]) -> NDArray[np.float64]:
-    return np.array([ks_distance(a, b) for a, b in zip(samples, others, strict=True)])
+def own_distances(name: str, samples: list[Sample], others: list[Sample]) -> NDArray[np.float64]:
+    return np.array([distance(name, a, b) for a, b in zip(samples, others, strict=True)])
 
 
 class Shares(NamedTuple):
@@ -161,10 +168,13 @@ def main() -> None:
     parser.add_argument("--connectivity", default="fixed_total_number")
     parser.add_argument("--studies", type=int, default=2000)
     parser.add_argument("--random-seed", type=int, default=1)
+    parser.add_argument("--statistics", default=",".join(STATISTICS))
+    parser.add_argument("--each", action="store_true", help="judge by one statistic at a time")
     parser.add_argument("--picture", type=Path)
     parser.add_argument("--jobs", type=int, default=2)
     arguments = parser.parse_args()
     arguments.pool.mkdir(parents=True, exist_ok=True)
+    names = arguments.statistics.split(",")
     n = arguments.realizations
     with ProcessPoolExecutor(arguments.jobs) as pool:
         samples = {
@@ -173,27 +183,49 @@ def main() -> None:
             )
             for drive in DRIVES
         }
-        comparisons = [(p, s) for p in samples["own"][0]["whole"] for s in STATISTICS]
+        comparisons = [(p, s) for p in samples["own"][0]["whole"] for s in names]
+        of_each = [s for _, s in comparisons]
         own, other, first, last = (
             [[run[name][p][s] for run in samples[drive]] for p, s in comparisons]
             for drive, name in (*((d, "whole") for d in DRIVES), ("own", "first"), ("own", "last"))
         )
         between, early = (
-            dict(zip(comparisons, pool.map(all_distances, values), strict=True))
+            dict(zip(comparisons, pool.map(all_distances, of_each, values), strict=True))
             for values in (own, first)
         )
         paired, drift = (
-            dict(zip(comparisons, pool.map(own_distances, *pair), strict=True))
+            dict(zip(comparisons, pool.map(own_distances, of_each, *pair), strict=True))
             for pair in ((own, other), (first, last))
         )
     print("distance with other drive over distance between realizations")
-    for statistic in STATISTICS:
+    for statistic in names:
         ratios = [
             f"{p} {paired[p, s].mean() / between[p, s][np.triu_indices(n, 1)].mean():.2f}"
             for p, s in comparisons
             if s == statistic
         ]
-        print(f"  {statistic:5} " + "  ".join(ratios))
+        print(f"  {statistic:17} " + "  ".join(ratios))
+    for chosen in [[name] for name in names] if arguments.each else [names]:
+        print(f"judged by {', '.join(chosen)}")
+        of_chosen = [c for c in comparisons if c[1] in chosen]
+        found = judged(of_chosen, between, paired, early, drift, n, arguments)
+        if arguments.picture and not arguments.each:
+            draw(found, arguments.picture)
+
+
+Distances = dict[tuple[str, str], NDArray[np.float64]]
+
+
+def judged(
+    comparisons: list[tuple[str, str]],
+    between: Distances,
+    paired: Distances,
+    early: Distances,
+    drift: Distances,
+    n: int,
+    arguments: argparse.Namespace,
+) -> dict[tuple[str, int], Shares]:
+    """Shares of the verdicts on drawn studies, by candidate and number of seeds."""
     rng = np.random.default_rng(arguments.random_seed)
     found: dict[tuple[str, int], Shares] = {}
     print(f"{'candidate':14}{'seeds':>6}{'deviates':>23}{'inconclusive':>14}{'pass':>8}")
@@ -215,8 +247,7 @@ def main() -> None:
         for name, of_name in verdicts.items():
             found[name, n_seeds] = Shares.of(of_name)
             print(f"{name:14}{n_seeds:6}{found[name, n_seeds]}", flush=True)
-    if arguments.picture:
-        draw(found, arguments.picture)
+    return found
 
 
 if __name__ == "__main__":

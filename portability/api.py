@@ -74,6 +74,7 @@ class Study:
     - ``seeds``: one realization of the network each; a verdict needs at least 3, usually 5.
     - ``reference``: (backend, number format).
     - ``candidates``: the same, each a port to be judged.
+    - ``statistics``: names of what runs are compared by, ``"rate"`` among them.
     - ``backends``: options by the name of the backend.
     - ``base``: the folder that paths are relative to, by default the working directory.
     """
@@ -90,6 +91,7 @@ class Study:
         parameters: Mapping[str, Any] | None = None,
         warmup: float = 1000.0,
         timestep: float = 0.1,
+        statistics: Sequence[str] = ("rate", "cv", "cc"),
         backends: Mapping[str, Mapping[str, Any]] | None = None,
         base: Path | str = ".",
     ) -> None:
@@ -102,6 +104,7 @@ class Study:
                 "timestep": float(timestep),
                 "seeds": list(seeds),
             },
+            "statistics": {"use": list(statistics)},
             "reference": {"backend": reference[0], "format": reference[1]},
             "candidate": [
                 {"backend": backend, "format": number_format}

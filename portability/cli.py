@@ -584,7 +584,7 @@ def list_names(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """List models with their parameters, backends with their versions, and number formats."""
+    """List models with their parameters, backends with their versions, number formats and statistics."""
     with _explained():
         if folder is not None:
             from pynn_portability.run.imported import ensembles

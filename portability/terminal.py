@@ -494,6 +494,7 @@ def inventory(names: Mapping[str, Any]) -> None:
         known = evidence[name if name in evidence else name.removesuffix("-full")]
         rows.append((name, title, known["evidence"]))
     table(("machine", "", "evidence"), rows)
+    table(("statistic", ""), list(names["statistics"].items()))
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

@@ -12,13 +12,16 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
-from pynn_portability.judge.statistics import Sample, Statistics, histogram_edges
+from pynn_portability.judge.statistics import Statistic, Statistics, histogram_edges, statistic
+from pynn_portability.judge.window import Sample
 from pynn_portability.reports.drawing import (
     BAND,
     BLUE,
+    GREEN,
     GREY,
     INK,
     ORANGE,
+    PINK,
     YELLOW,
     Canvas,
     Grid,
@@ -34,13 +37,6 @@ from pynn_portability.reports.drawing import (
 from pynn_portability.results.schema import Baseline, PartOfRuns, Score
 from pynn_portability.spikes.data import SpikeData
 
-TITLES = {
-    "rate": "Firing rate",
-    "cv": "CV of interspike intervals",
-    "cc": "Correlation coefficient",
-}
-UNITS = {"rate": "1/s", "cv": "", "cc": ""}
-
 MARKS = {
     "pass": ("o", BLUE),
     "deviates": ("D", ORANGE),
@@ -54,8 +50,16 @@ PART_SHADES = ("#9ecae1", "#4292c6", "#08519c")
 """From the shortest part of a run to the longest; the whole run is black."""
 FORMAT_MARKS = (("o", BLUE), ("s", YELLOW), ("D", ORANGE), ("^", "#8a6d00"))
 """Of candidates that share a panel, in their order."""
-STATISTIC_MARKS = {"rate": ("o", INK), "cv": ("s", "#8a6d00"), "cc": ("D", BLUE)}
-STATISTIC_LEGEND = {"rate": "● firing rate", "cv": "■ CV", "cc": "◆ correlation"}
+STATISTIC_MARKS = (
+    ("o", "●", INK),
+    ("s", "■", "#8a6d00"),
+    ("D", "◆", BLUE),
+    ("^", "▲", ORANGE),
+    ("v", "▼", GREEN),
+    ("<", "◀", PINK),
+    (">", "▶", GREY),
+)
+"""Mark, sign and colour of statistics that share a panel, in their order, again from the first."""
 
 MAX_BINS = 40
 RASTER_NEURONS = 1500
@@ -77,25 +81,30 @@ def _between(entry: Score | Baseline | None) -> tuple[float, float]:
     """Mean and SD of the distances between seeds of the reference, NaN where unknown."""
     if entry is None:
         return math.nan, math.nan
-    return finite(entry.ks_baseline_mean), finite(entry.ks_baseline_sd)
+    return finite(entry.baseline_mean), finite(entry.baseline_sd)
 
 
 def _deviates(score: Score | None) -> bool:
     return score is not None and score.deviates
 
 
-def ks_picture(
-    statistic: str,
+def measure(name: str) -> str:
+    """What is measured between two runs in a statistic, as a title begins."""
+    return "KS distance" if statistic(name).kind == "sample" else "Relative difference"
+
+
+def distance_picture(
+    name: str,
     populations: Sequence[str],
     baseline: Sequence[Baseline],
     scores: Sequence[Score],
 ) -> Picture:
-    """KS distance of each population between reference seeds and, if there are scores, paired.
+    """Distance of each population between reference seeds and, if there are scores, paired.
 
     A grey band is the baseline's mean +- SD, small grey points its pairs of seeds; large marks are
     the mean over seeds of the candidate's paired distance and small ones its seeds.
     """
-    base, paired = _of(baseline, statistic), _of(scores, statistic)
+    base, paired = _of(baseline, name), _of(scores, name)
     labels = [short(p) for p in populations]
     longest = max((len(label) for label in labels), default=1)
     width = max(380, 60 + 24 * len(populations))
@@ -105,7 +114,9 @@ def ks_picture(
     height = 212 + bottom
     with style():
         canvas = Canvas(width, height)
-        canvas.text(6, 14, f"KS distance, {lower(TITLES[statistic])}", weight="bold", size=9)
+        canvas.text(
+            6, 14, f"{measure(name)}, {lower(statistic(name).title)}", weight="bold", size=9
+        )
         axes = canvas.axes(46, 33, inner, height - 33 - bottom)
         top = 0.0
         for x, population in enumerate(populations):
@@ -126,18 +137,18 @@ def ks_picture(
             if _deviates(paired.get(population)):
                 tick.set(color="#b34700", weight="bold")
         deviating = [p for p in populations if _deviates(paired.get(p))]
-        alt = f"Kolmogorov-Smirnov distance of {lower(TITLES[statistic])} in each population"
+        alt = f"{measure(name)} of {lower(statistic(name).title)} in each population"
         if paired:
             alt += f", candidate against the baseline; deviating populations: {names(deviating)}."
         else:
             alt += ", between seeds of the reference."
-        return canvas.picture(f"ks {statistic}", alt)
+        return canvas.picture(f"distance {name}", alt)
 
 
 def _draw_baseline(axes: Axes, x: float, entry: Baseline) -> float:
     """Draw the baseline of one population at ``x``; the largest value drawn."""
     mean, sd = _between(entry)
-    pairs = _values(entry.ks_baseline)
+    pairs = _values(entry.baseline)
     top = float(pairs.max()) if pairs.size else 0.0
     if math.isfinite(mean):
         spread = sd if math.isfinite(sd) else 0.0
@@ -151,10 +162,10 @@ def _draw_baseline(axes: Axes, x: float, entry: Baseline) -> float:
 
 
 def _draw_paired(axes: Axes, x: float, score: Score) -> float:
-    """Draw the candidate's paired KS of one population at ``x``; the largest value drawn."""
+    """Draw the candidate's distance of one population at ``x``; the largest value drawn."""
     marker, colour = MARKS[score.verdict]
-    seeds = _values(score.ks_candidate_runs)
-    mean = finite(score.ks_candidate)
+    seeds = _values(score.distances)
+    mean = finite(score.distance)
     spread_x = x + 0.2 + np.linspace(-0.13, 0.13, seeds.size) if seeds.size > 1 else x + 0.2
     axes.plot(
         np.broadcast_to(spread_x, seeds.shape), seeds, ".", color=colour, ms=4, mew=0, alpha=0.55
@@ -185,37 +196,42 @@ class Curve:
 
 
 def distribution_picture(
-    statistic: str,
+    name: str,
     populations: Sequence[str],
     curves: Sequence[Curve],
     title: str,
     scores: Sequence[Score] = (),
     quantum: float = 0.0,
+    timestep: float = 0.1,
 ) -> Picture:
-    """Distributions of one statistic, a panel per population, over the seeds that all curves have.
+    """One statistic, a panel per population, over the seeds that all curves have.
 
-    Curves are means over seeds; the first is drawn thicker, with the range over seeds in grey, and
+    Distributions are drawn of samples, a point per seed of numbers, and curves as they are, in steps of ``timestep``
+    (ms). Curves are means over seeds; the first is drawn thicker, with the range over seeds in grey, and
     its first seed decides the bins. ``scores`` are written above the panels. ``quantum`` is the step
     of a statistic that counts (1/duration for rates), in its unit. ``title`` says what is drawn.
     """
     seeds = sorted(set.intersection(*(set(curve.runs) for curve in curves)))
-    paired = _of(scores, statistic)
+    paired = _of(scores, name)
     grid = Grid(len(populations))
-    unit = f" ({UNITS[statistic]})" if UNITS[statistic] else ""
+    drawn = statistic(name)
+    unit = f" ({drawn.unit})" if drawn.unit else ""
+    along = f" by {drawn.along}" if drawn.along else ""
     with style():
         canvas = Canvas(grid.width, grid.height)
-        canvas.text(6, 14, TITLES[statistic] + unit, weight="bold", size=9)
+        canvas.text(6, 14, drawn.title + unit + along, weight="bold", size=9)
         for index, population in enumerate(populations):
             left, top, width, height = grid.place(index, 4)
             axes = canvas.axes(left, top, width, height)
             canvas.text(left, top - 5, short(population, 18), size=8.5)
             score = paired.get(population)
-            if score is not None and score.ks_candidate is not None:
+            sign = "KS" if drawn.kind == "sample" else "diff."
+            if score is not None and score.distance is not None:
                 deviates = score.deviates
                 canvas.text(
                     left + width,
                     top - 5,
-                    ("◆ " if deviates else "") + f"KS {score.ks_candidate:.3f}",
+                    ("◆ " if deviates else "") + f"{sign} {score.distance:.3f}",
                     size=8,
                     ha="right",
                     color="#b34700" if deviates else "#666666",
@@ -223,16 +239,66 @@ def distribution_picture(
                 )
             axes.spines["left"].set_visible(False)
             axes.set_yticks([])
-            samples = [_samples(curve.runs, seeds, population, statistic) for curve in curves]
+            samples = [_samples(curve.runs, seeds, population, name) for curve in curves]
             colours = [curve.colour for curve in curves]
-            if not _draw_distributions(axes, samples, colours, quantum):
+            if not _draw_samples(axes, drawn, samples, colours, quantum, timestep):
                 axes.set_xticks([])
                 axes.text(0.5, 0.5, "no data", ha="center", va="center", color="#666666")
                 axes.set(xlim=(0, 1), ylim=(0, 1))
         return canvas.picture(
-            f"distribution {statistic}",
-            f"Distribution of {lower(TITLES[statistic])}, {title}, in {names(populations)}.",
+            f"distribution {name}",
+            f"{_DRAWN[drawn.kind]} {lower(drawn.title)}, {title}, in {names(populations)}.",
         )
+
+
+_DRAWN = {
+    "sample": "Distribution of",
+    "number": "Values by seed of",
+    "curve": "Curve of",
+}
+
+
+def _draw_samples(
+    axes: Axes,
+    drawn: Statistic,
+    curves: Sequence[list[Sample]],
+    colours: Sequence[str],
+    quantum: float,
+    timestep: float,
+) -> bool:
+    """Draw one panel; False when there is nothing to draw."""
+    if not any(curves):
+        return False
+    if drawn.kind == "sample":
+        return _draw_distributions(axes, curves, colours, quantum)
+    if drawn.kind == "number":
+        for row, (samples, colour) in enumerate(zip(curves, colours, strict=True)):
+            axes.plot([s[0] for s in samples], [-row] * len(samples), ".", color=colour, ms=7)
+        axes.set_ylim(-len(curves) + 0.4, 0.6)
+        axes.margins(x=0.1)
+    else:
+        _draw_lines(axes, drawn, curves, colours, timestep)
+    axes.xaxis.set_major_locator(ticks(4))
+    return True
+
+
+def _draw_lines(
+    axes: Axes,
+    drawn: Statistic,
+    curves: Sequence[list[Sample]],
+    colours: Sequence[str],
+    timestep: float,
+) -> None:
+    for index, (samples, colour) in enumerate(zip(curves, colours, strict=True)):
+        if not samples:
+            continue
+        n = min(sample.size for sample in samples)
+        values = np.array([sample[:n] for sample in samples])
+        x = drawn.axis(n, timestep) if drawn.axis else np.arange(n)
+        if index == 0 and len(samples) > 1:
+            axes.fill_between(x, values.min(0), values.max(0), color=BAND, lw=0)
+        axes.plot(x, values.mean(0), color=colour, lw=1.0 if index else 1.6)
+    axes.margins(x=0)
 
 
 def _draw_distributions(
@@ -260,18 +326,18 @@ def _draw_distributions(
 
 
 def sweep_picture(
-    statistic: str,
+    name: str,
     populations: Sequence[str],
     baseline: Sequence[Baseline],
     sweeps: Mapping[str, Sequence[tuple[int, Sequence[Score]]]],
 ) -> Picture:
-    """Paired KS against the number of bins, a panel per population, a curve per scheme.
+    """Distance against the number of bins, a panel per population, a curve per scheme.
 
     ``sweeps`` maps a discretisation scheme to its (bins, scores), sorted by bins. Marks are means
     and bars SDs over seeds; filled marks deviate. Line and band are the baseline's mean +- SD
     (Dasbach et al. 2021, figure 3 G-I).
     """
-    base = _of(baseline, statistic)
+    base = _of(baseline, name)
     bins = [n for points in sweeps.values() for n, _ in points]
     first, last = math.floor(math.log2(min(bins))), math.ceil(math.log2(max(bins)))
     step = max(math.ceil((last - first) / 5), 1)
@@ -280,7 +346,11 @@ def sweep_picture(
     with style():
         canvas = Canvas(grid.width, grid.height)
         canvas.text(
-            6, 14, f"KS distance, {lower(TITLES[statistic])}, by bins", weight="bold", size=9
+            6,
+            14,
+            f"{measure(name)}, {lower(statistic(name).title)}, by bins",
+            weight="bold",
+            size=9,
         )
         for index, population in enumerate(populations):
             left, top, width, height = grid.place(index, 40)
@@ -288,7 +358,7 @@ def sweep_picture(
             canvas.text(left, top - 5, short(population, 18), size=8.5)
             upper = _draw_sweep_baseline(axes, base.get(population))
             for scheme, points in sweeps.items():
-                scores = [_of(s, statistic).get(population) for _, s in points]
+                scores = [_of(s, name).get(population) for _, s in points]
                 x = np.log2([n for n, _ in points])
                 upper = max(upper, _draw_curve(axes, x, scores, *SCHEMES[scheme]))
             axes.set_ylim(0, 1.1 * upper if upper > 0 else 1)
@@ -296,29 +366,33 @@ def sweep_picture(
             axes.set_xlim(first - 0.3, last + 0.3)
             axes.set_xticks(powers, [power(p) for p in powers])
         return canvas.picture(
-            f"bins {statistic}",
-            f"Paired KS distance of {lower(TITLES[statistic])} against the number of bins,"
+            f"bins {name}",
+            f"{measure(name)} of {lower(statistic(name).title)} against the number of bins,"
             f" for {names([f'{scheme} discretisation' for scheme in sweeps])}.",
         )
 
 
-def duration_picture(parts: Sequence[PartOfRuns], margin: float) -> Picture:
+def duration_picture(
+    parts: Sequence[PartOfRuns], margin: float, statistics: Sequence[str]
+) -> Picture:
     """Largest ratio of each statistic against the part of the runs that is used.
 
     ``parts`` are those of a candidate in results.json. The dashed lines are the ratios 1, of the
     reference to itself, and ``margin``; filled marks belong to parts whose verdict is "deviates"
     (as Dasbach et al. 2021, figure 7 G-I, with ratios instead of distances).
     """
-    width, height = 380, 212
+    legend = _legend_height(statistics)
+    width, height = 380, 196 + legend
     seconds = [part.duration / 1000 for part in parts]
     with style():
         canvas = Canvas(width, height)
         canvas.text(6, 14, "Largest ratio, by model time used", weight="bold", size=9)
-        axes = canvas.axes(46, 48, width - 56, height - 48 - 34)
+        axes = canvas.axes(46, 32 + legend, width - 56, 130)
         top = margin
-        _statistic_legend(canvas)
-        for statistic, (marker, colour) in STATISTIC_MARKS.items():
-            ratios = np.array([finite(part.largest.get(statistic)) for part in parts])
+        _statistic_legend(canvas, statistics)
+        for i, name in enumerate(statistics):
+            marker, _, colour = STATISTIC_MARKS[i % len(STATISTIC_MARKS)]
+            ratios = np.array([finite(part.largest.get(name)) for part in parts])
             axes.plot(seconds, ratios, color=colour, lw=1.1)
             for x, y, part in zip(seconds, ratios, parts, strict=True):
                 face = colour if part.verdict == "deviates" else "white"
@@ -341,9 +415,9 @@ def duration_picture(parts: Sequence[PartOfRuns], margin: float) -> Picture:
 
 
 def part_picture(
-    statistic: str, populations: Sequence[str], candidates: Sequence[Sequence[PartOfRuns]]
+    name: str, populations: Sequence[str], candidates: Sequence[Sequence[PartOfRuns]]
 ) -> Picture:
-    """Paired KS against the model time used, a panel per population, a curve per candidate.
+    """Distance against the model time used, a panel per population, a curve per candidate.
 
     ``candidates`` holds the ``parts`` of up to four candidates in results.json, drawn as in
     `FORMAT_MARKS`; marks and bars are means and SD over seeds, filled where they deviate. Black line
@@ -352,7 +426,7 @@ def part_picture(
     grid = Grid(len(populations), panel_height=82, row_height=134)
     with style():
         canvas = Canvas(grid.width, grid.height)
-        title = f"KS distance, {lower(TITLES[statistic])}, by time (s)"
+        title = f"{measure(name)}, {lower(statistic(name).title)}, by time (s)"
         canvas.text(6, 14, title, weight="bold", size=9)
         for index, population in enumerate(populations):
             left, top, width, height = grid.place(index, 40)
@@ -361,7 +435,7 @@ def part_picture(
             upper = 0.0
             for number, parts in enumerate(candidates):
                 seconds = np.array([part.duration / 1000 for part in parts])
-                scores = [_of(part.scores, statistic).get(population) for part in parts]
+                scores = [_of(part.scores, name).get(population) for part in parts]
                 if number == 0:
                     upper = _draw_part_baseline(axes, seconds, scores)
                     axes.set_xscale("log", base=2)
@@ -371,8 +445,8 @@ def part_picture(
             axes.set_ylim(0, 1.1 * upper if upper > 0 else 1)
             axes.yaxis.set_major_locator(ticks(3))
         return canvas.picture(
-            f"time {statistic}",
-            f"Paired KS distance of {lower(TITLES[statistic])} against the model time used, in"
+            f"time {name}",
+            f"{measure(name)} of {lower(statistic(name).title)} against the model time used, in"
             f" {names(populations)}.",
         )
 
@@ -387,7 +461,7 @@ def _draw_part_baseline(axes: Axes, seconds: Sample, scores: Sequence[Score | No
 def population_mean_pictures(
     baseline: Sequence[Baseline], candidates: Sequence[tuple[str, Sequence[Score]]]
 ) -> list[Picture]:
-    """KS distances averaged over populations by candidate (name and scores), three to a picture.
+    """Distances averaged over populations by candidate (name and scores), three to a picture.
 
     Marks and bars are means and SD over seeds; black line and grey band those of the baseline over
     pairs of seeds (Dasbach et al. 2021, figure 6 A).
@@ -401,26 +475,29 @@ def population_mean_pictures(
 def _population_mean_picture(
     baseline: Sequence[Baseline], candidates: Sequence[tuple[str, Sequence[Score]]]
 ) -> Picture:
-    width, height = 380, 226
+    statistics = list(dict.fromkeys(b.statistic for b in baseline))
+    legend = _legend_height(statistics)
+    width, height = 380, 210 + legend
+    step = 0.9 / max(len(statistics), 1)
     with style():
         canvas = Canvas(width, height)
-        canvas.text(6, 14, "KS distance, mean over populations", weight="bold", size=9)
-        _statistic_legend(canvas)
-        axes = canvas.axes(50, 46, width - 56, height - 46 - 30)
+        canvas.text(6, 14, "Distance, mean over populations", weight="bold", size=9)
+        _statistic_legend(canvas, statistics)
+        axes = canvas.axes(50, 30 + legend, width - 56, 150)
         upper = 0.0
-        for i, (statistic, (marker, colour)) in enumerate(STATISTIC_MARKS.items()):
-            between = _population_means([b.ks_baseline for b in _of(baseline, statistic).values()])
+        for i, name in enumerate(statistics):
+            marker, _, colour = STATISTIC_MARKS[i % len(STATISTIC_MARKS)]
+            between = _population_means([b.baseline for b in _of(baseline, name).values()])
             for x, (_, scores) in enumerate(candidates):
-                place = x + (i - 1) * 0.3
+                place = x + (i - (len(statistics) - 1) / 2) * step
+                half = 0.4 * step
                 if between.size:
                     mean, sd = float(between.mean()), float(between.std())
-                    box = (place - 0.12, max(mean - sd, 0.0))
-                    axes.add_patch(Rectangle(box, 0.24, mean + sd - box[1], color=BAND, lw=0))
-                    axes.plot([place - 0.12, place + 0.12], [mean, mean], color=INK, lw=1.3)
+                    box = (place - half, max(mean - sd, 0.0))
+                    axes.add_patch(Rectangle(box, 2 * half, mean + sd - box[1], color=BAND, lw=0))
+                    axes.plot([place - half, place + half], [mean, mean], color=INK, lw=1.3)
                     upper = max(upper, mean + sd)
-                paired = _population_means(
-                    [s.ks_candidate_runs for s in _of(scores, statistic).values()]
-                )
+                paired = _population_means([s.distances for s in _of(scores, name).values()])
                 if paired.size:
                     mean, sd = float(paired.mean()), float(paired.std())
                     axes.errorbar(
@@ -434,7 +511,7 @@ def _population_mean_picture(
         axes.tick_params(axis="x", length=0)
         return canvas.picture(
             "population means",
-            "Kolmogorov-Smirnov distances, means over populations, beside those between seeds of the"
+            "Distances, means over populations, beside those between seeds of the"
             f" reference, for {names([name for name, _ in candidates])}.",
         )
 
@@ -447,9 +524,19 @@ def _population_means(distances: Sequence[Sequence[float | None]]) -> Sample:
     return np.asarray(np.mean(rows, axis=0))
 
 
-def _statistic_legend(canvas: Canvas) -> None:
-    for i, (statistic, (_, colour)) in enumerate(STATISTIC_MARKS.items()):
-        canvas.text(54 + 88 * i, 34, STATISTIC_LEGEND[statistic], color=colour, size=8.5)
+LEGEND_COLUMNS = 3
+
+
+def _legend_height(statistics: Sequence[str]) -> int:
+    return 16 * math.ceil(len(statistics) / LEGEND_COLUMNS)
+
+
+def _statistic_legend(canvas: Canvas, statistics: Sequence[str]) -> None:
+    for i, name in enumerate(statistics):
+        row, column = divmod(i, LEGEND_COLUMNS)
+        _, sign, colour = STATISTIC_MARKS[i % len(STATISTIC_MARKS)]
+        words = f"{sign} {statistic(name).word}"
+        canvas.text(54 + 108 * column, 34 + 16 * row, words, color=colour, size=8.5)
 
 
 def _draw_sweep_baseline(axes: Axes, entry: Baseline | None) -> float:
@@ -467,8 +554,8 @@ def _draw_curve(
 ) -> float:
     """Draw paired distances, mean +- SD over seeds, at ``x``; the largest value drawn."""
     # A failed candidate has no score: the curve has a gap there.
-    mean = np.array([finite(score.ks_candidate if score else None) for score in scores])
-    seeds = [_values(score.ks_candidate_runs if score else ()) for score in scores]
+    mean = np.array([finite(score.distance if score else None) for score in scores])
+    seeds = [_values(score.distances if score else ()) for score in scores]
     sd = np.array([np.std(v) if v.size else 0.0 for v in seeds])
     axes.errorbar(x, mean, sd, color=colour, lw=1.1, elinewidth=0.9)
     for xi, yi, score in zip(x, mean, scores, strict=True):

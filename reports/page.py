@@ -13,7 +13,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from pynn_portability.files import replacing
 from pynn_portability.judge.adequacy import Evidence
-from pynn_portability.judge.statistics import STATISTICS, Statistics
+from pynn_portability.judge.statistics import Statistics, statistic
 from pynn_portability.reports import drawing, figures, sections
 from pynn_portability.reports.drawing import Picture
 from pynn_portability.reports.figures import Curve
@@ -50,7 +50,8 @@ VERDICTS = {
     "reference": ("●", "reference"),
 }
 """Sign and word of each verdict."""
-DECIMALS = {"rate": 3, "cv": 3, "cc": 4}
+DECIMALS = {"cc": 4}
+"""Of means, where they are not 3."""
 RASTER_MS = 400.0
 OPEN_CANDIDATES = 4  # with more of them, distributions and rasters start folded
 THEORY_DRAWINGS = ("distances", "means", "spread", "matrices")
@@ -225,9 +226,10 @@ class _Page:
             "rules": _rules(results),
             "unfold": len(candidates) <= OPEN_CANDIDATES,
             "verdicts": VERDICTS,
-            "titles": {s: figures.TITLES[s] for s in STATISTICS},
-            "units": figures.UNITS,
-            "decimals": DECIMALS,
+            "titles": {s: statistic(s).title for s in results.study.statistics},
+            "with_means": [s for s in results.study.statistics if statistic(s).kind != "curve"],
+            "units": {s: statistic(s).unit for s in results.study.statistics},
+            "decimals": {s: DECIMALS.get(s, 3) for s in results.study.statistics},
             "colours": _COLOURS,
             "dash": DASH,
         }
@@ -255,7 +257,7 @@ class _Page:
         if candidate is not None:
             curves.append(Curve(candidate, drawing.BLUE))
             title = "of reference and candidate"
-        return sections.distributions(self._labels, curves, title, self._study.duration, scores)
+        return sections.distributions(self._labels, curves, title, self._study, scores)
 
     def _candidate(self, number: int, entry: CandidateEntry) -> dict[str, Any]:
         """A candidate's section."""
@@ -277,8 +279,8 @@ class _Page:
             "ks": self._drawn(
                 f"distances of {who}",
                 lambda: [
-                    figures.ks_picture(s, self._labels, baseline, scores)
-                    for s in STATISTICS
+                    figures.distance_picture(s, self._labels, baseline, scores)
+                    for s in self._study.statistics
                     if scores
                 ],
             ),
@@ -289,7 +291,9 @@ class _Page:
             "durations": self._drawn(
                 f"earlier verdicts of {who}",
                 lambda: (
-                    [figures.duration_picture(entry.parts, margin)] if len(entry.parts) > 1 else []
+                    [figures.duration_picture(entry.parts, margin, self._study.statistics)]
+                    if len(entry.parts) > 1
+                    else []
                 ),
             ),
         }
@@ -300,7 +304,7 @@ class _Page:
     def _alone(self) -> dict[str, list[Picture]]:
         """Drawings of a reference without candidates."""
         baseline = self._reference.baseline
-        measured = any(b.ks_baseline_mean is not None for b in baseline)
+        measured = any(b.baseline_mean is not None for b in baseline)
 
         def rasters() -> list[Picture]:
             raster = self._raster(self._reference, "reference", figures.REFERENCE_SHADES)
@@ -310,8 +314,8 @@ class _Page:
             "ks": self._drawn(
                 "distances",
                 lambda: [
-                    figures.ks_picture(s, self._labels, baseline, [])
-                    for s in STATISTICS
+                    figures.distance_picture(s, self._labels, baseline, [])
+                    for s in self._study.statistics
                     if measured
                 ],
             ),

@@ -8,7 +8,7 @@ from typing import Any
 
 from pynn_portability.formats.schemes import Scheme
 from pynn_portability.judge.adequacy import QUARTER, Evidence
-from pynn_portability.judge.statistics import STATISTICS, Statistics
+from pynn_portability.judge.statistics import Statistics
 from pynn_portability.reports import drawing, figures, theory_figures
 from pynn_portability.reports.drawing import Picture
 from pynn_portability.reports.figures import Curve
@@ -19,6 +19,7 @@ from pynn_portability.results.schema import (
     EnsembleEntry,
     Epsilon,
     Score,
+    StudyEntry,
     StudyResults,
 )
 
@@ -58,7 +59,7 @@ def sweeps(
                 "schemes": list(curves),
                 "pictures": [
                     figures.sweep_picture(s, labels, results.reference.baseline, curves)
-                    for s in STATISTICS
+                    for s in results.study.statistics
                 ],
                 "coarsest": [
                     _coarsest(labels, results, scheme, [e for _, e in points[:2]], runs, raster)
@@ -115,7 +116,7 @@ def _coarsest(
         "scheme": scheme,
         "formats": [entry.format for entry in entries],
         "rasters": [picture for picture in rasters if picture],
-        "distributions": distributions(labels, curves, title, results.study.duration),
+        "distributions": distributions(labels, curves, title, results.study),
     }
 
 
@@ -164,21 +165,28 @@ def distributions(
     labels: Sequence[str],
     curves: Sequence[Curve],
     title: str,
-    duration: float,
+    study: StudyEntry,
     scores: Sequence[Score] = (),
-    statistics: Sequence[str] = STATISTICS,
+    statistics: Sequence[str] | None = None,
+    fraction: float = 1.0,
 ) -> list[Picture]:
-    """A picture per statistic, none if the curves have no seed in common.
+    """A picture per statistic of a study, or of ``statistics``, none if the curves have no seed in common.
 
-    One spike more in ``duration`` ms is the step of a rate.
+    Of such a ``fraction`` of the runs: one spike more in this time is the step of a rate.
     """
     if not set.intersection(*(set(curve.runs) for curve in curves)):
         return []
     return [
         figures.distribution_picture(
-            s, labels, curves, title, scores, 1000.0 / duration if s == "rate" else 0.0
+            s,
+            labels,
+            curves,
+            title,
+            scores,
+            1000.0 / (fraction * study.duration) if s == "rate" else 0.0,
+            study.timestep,
         )
-        for s in statistics
+        for s in (study.statistics if statistics is None else statistics)
     ]
 
 
@@ -199,7 +207,7 @@ def nulls(
             Curve(found.noise[fraction].runs, drawing.BLUE),
         ]
         title = f"beside rate-matched noise, in {duration(fraction * whole)}"
-        return distributions(labels, curves, title, fraction * whole, **options)
+        return distributions(labels, curves, title, results.study, fraction=fraction, **options)
 
     own = evidence.get(key_of(reference))
     return {
@@ -217,7 +225,9 @@ def nulls(
                 "name": other.name,
                 "backend": other.backend,
                 "format": other.format,
-                "pictures": beside(found, 1.0, statistics=("cc",)),
+                "pictures": beside(
+                    found, 1.0, statistics=[s for s in results.study.statistics if s == "cc"]
+                ),
             }
             for other in results.candidates
             if (found := evidence.get(key_of(other))) and found.noise
@@ -237,7 +247,9 @@ def durations(
     shades = dict(zip(earlier, figures.PART_SHADES[-len(earlier) :], strict=True))
     shades = {1.0: drawing.INK, **dict(reversed(shades.items()))}
     curves = [Curve(own.parts[fraction].runs, colour) for fraction, colour in shades.items()]
-    converging = distributions(labels, curves, "of the reference's first parts", earlier[0] * whole)
+    converging = distributions(
+        labels, curves, "of the reference's first parts", results.study, fraction=earlier[0]
+    )
     drift: list[Picture] = []
     if own.last:
         quarters = [
@@ -245,7 +257,9 @@ def durations(
             Curve(own.last.runs, drawing.ORANGE),
         ]
         title = "of the first and the last quarter of the reference"
-        drift = distributions(labels, quarters, title, QUARTER * whole, results.reference.drift)
+        drift = distributions(
+            labels, quarters, title, results.study, results.reference.drift, fraction=QUARTER
+        )
     followed = _followed([c for c in results.candidates if len(c.parts) > 1])
     return {
         "shades": [(colour, fraction * whole) for fraction, colour in shades.items()],
@@ -258,7 +272,7 @@ def durations(
         ],
         "distances": [
             figures.part_picture(s, labels, [entry.parts for entry in followed])
-            for s in STATISTICS
+            for s in results.study.statistics
             if followed
         ],
     }

@@ -69,6 +69,7 @@ def example(
             "warmup": WARMUP,
             "timestep": TIMESTEP,
             "seeds": list(seeds),
+            "statistics": ["rate", "cv", "cc"],
         },
         "populations": [
             {"label": p, "size": n, "cell_type": "IF_curr_exp", "recorded": True}
@@ -181,9 +182,9 @@ def _baseline(runs: dict[int, Any], population: str, statistic: str) -> dict[str
     return {
         "population": population,
         "statistic": statistic,
-        "ks_baseline": values,
-        "ks_baseline_mean": float(np.mean(values)) if values else None,
-        "ks_baseline_sd": float(np.std(values)) if values else None,
+        "baseline": values,
+        "baseline_mean": float(np.mean(values)) if values else None,
+        "baseline_sd": float(np.std(values)) if values else None,
     }
 
 
@@ -196,7 +197,7 @@ def _candidate(
         paired = [
             _ks(runs[s][population][statistic], reference[s][population][statistic]) for s in runs
         ]
-        mean, expected = float(np.mean(paired)), base["ks_baseline_mean"]
+        mean, expected = float(np.mean(paired)), base["baseline_mean"]
         ratio = None if expected is None else mean / expected
         verdict = "inconclusive"
         if ratio is not None:
@@ -205,10 +206,10 @@ def _candidate(
             {
                 "population": population,
                 "statistic": statistic,
-                "ks_candidate": mean,
-                "ks_candidate_runs": paired,
-                "ks_baseline_mean": expected,
-                "ks_baseline_sd": base["ks_baseline_sd"],
+                "distance": mean,
+                "distances": paired,
+                "baseline_mean": expected,
+                "baseline_sd": base["baseline_sd"],
                 "ratio": ratio,
                 "ratio_low": None if ratio is None else 0.8 * ratio,
                 "ratio_high": None if ratio is None else 1.25 * ratio,

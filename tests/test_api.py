@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -19,7 +20,7 @@ import pandas as pd
 import pytest
 
 import pynn_portability as pp
-from pynn_portability.judge.statistics import statistics
+from pynn_portability.judge.statistics import statistic, statistics
 from pynn_portability.results.files import SCHEMAS, json_schema, schema_text
 from pynn_portability.results.schema import StudyResults
 from pynn_portability.run.events import Advanced, Began, Ended, Event
@@ -69,6 +70,35 @@ def events() -> list[Event]:
 def results(folder: Path, events: list[Event]) -> Iterator[pp.Results]:
     study = pp.Study("from-values", build, **VALUES)
     yield study.run(folder / "out", progress=events.append)
+
+
+def test_other_statistics_only_repeat_the_analysis(folder: Path, results: pp.Results) -> None:
+    chosen = [
+        *("rate", "cv", "cc", "lv", "synchrony", "spectrum"),
+        *("covariance", "covariance-size", "covariance-shape", "epochs-100"),
+    ]
+    copy = folder / "more"
+    shutil.copytree(folder / "out", copy)
+    found = pp.Study("from-values", build, **VALUES, statistics=chosen).run(copy)
+    assert found.content.study.statistics == chosen
+    assert all(run.reused for entry in found.content.candidates for run in entry.runs)
+    default = {
+        (s.population, s.statistic): s.distance for s in results.content.candidates[0].scores
+    }
+    for candidate in found.content.candidates:
+        assert {s.statistic for s in candidate.scores} == set(chosen)
+        assert all(s.distance is not None for s in candidate.scores)
+        assert {m.statistic for m in candidate.means} == {
+            name for name in chosen if statistic(name).kind != "curve"
+        }
+    # those that both studies have are the same to the last bit, though the bounds count more comparisons
+    again = {(s.population, s.statistic): s.distance for s in found.content.candidates[0].scores}
+    assert default.items() <= again.items()
+    page = (copy / "report.html").read_text()
+    for name in chosen:
+        assert statistic(name).title in page
+    judged = found.content.candidates[0]
+    assert judged.scores[0].ratio_low < results.content.candidates[0].scores[0].ratio_low
 
 
 def test_everything_in_all_is_there() -> None:

@@ -206,8 +206,8 @@ def test_results_follow_their_schema(finished: tuple[Path, subprocess.CompletedP
     comparisons = [(p, s) for p in ("E", "I") for s in ("rate", "cv", "cc")]
     for rows in (reference["means"], reference["baseline"], candidate["scores"]):
         assert [(row["population"], row["statistic"]) for row in rows] == comparisons
-    assert all(len(row["ks_baseline"]) == 3 for row in reference["baseline"])
-    assert all(len(row["ks_candidate_runs"]) == 3 for row in candidate["scores"])
+    assert all(len(row["baseline"]) == 3 for row in reference["baseline"])
+    assert all(len(row["distances"]) == 3 for row in candidate["scores"])
     rate = reference["means"][0]
     assert rate["n"] == 3 * 12
     assert 1.0 < rate["mean"] < 1000.0
@@ -636,7 +636,7 @@ MISSING = {
     "pynn_portability.probe.selftest.read": "Planted faults",
     "pynn_portability.reports.sections.theory": "The section on theory",
     "pynn_portability.reports.sections.nulls": "The drawings of noise",
-    "pynn_portability.reports.figures.ks_picture": "The drawing of distances",
+    "pynn_portability.reports.figures.distance_picture": "The drawing of distances",
     "pynn_portability.reports.figures.raster_picture": "The drawing of spikes",
     "pynn_portability.reports.figures.distribution_picture": "The drawing of distributions",
     "pynn_portability.reports.page._matrix": "The report",
@@ -1004,6 +1004,8 @@ def test_list(command: Command) -> None:
     text = command("list")
     assert text.code == 0
     assert "model microcircuit" in text.out
+    assert "covariance-shape" in text.out
+    assert "covariance-shape" in listed["statistics"]
 
 
 def test_version_and_help(command: Command) -> None:

@@ -135,8 +135,8 @@ def test_score_table_shows_the_numbers_of_the_results(page: _Parsed) -> None:
     results, _, _ = example()
     score = results["candidates"][2]["scores"][0]
     row = (
-        f"{score['population']} Firing rate {score['ks_candidate']:.3f}"
-        f" {score['ks_baseline_mean']:.3f} ± {score['ks_baseline_sd']:.3f} {score['ratio']:.2f}"
+        f"{score['population']} Firing rate {score['distance']:.3f}"
+        f" {score['baseline_mean']:.3f} ± {score['baseline_sd']:.3f} {score['ratio']:.2f}"
         f" [{score['ratio_low']:.2f}, {score['ratio_high']:.2f}] ◆ deviates"
     )
     assert row in page.text
@@ -194,7 +194,7 @@ def test_drawings_as_files_are_those_of_the_page(tmp_path: Path) -> None:
     sources = {str(image["src"]).partition(",")[2] for image in page.attributes("img")}
     assert {b64encode(content).decode() for content in files.values()} == sources
     assert {
-        "nest-naive-2-ks-rate.svg",
+        "nest-naive-2-distance-rate.svg",
         "nest-bins-cc.svg",
         "nest-naive-2-naive-4-distribution-cv.svg",
         "nest-naive-2-naive-4-spikes-3.svg",
@@ -308,8 +308,8 @@ def test_partly_failed_candidate_with_silent_and_missing_populations(tmp_path: P
     }
     del statistics[key][1]["L4I"]
     results["candidates"][0]["scores"][0] |= {
-        "ks_candidate": None,
-        "ks_candidate_runs": [None, 0.4],
+        "distance": None,
+        "distances": [None, 0.4],
         "ratio": None,
     }
     results["candidates"][0]["means"][0]["mean"] = float("nan")
@@ -400,10 +400,10 @@ def test_what_the_data_can_show(tmp_path: Path) -> None:
     labels = list(SMALL)
     reference, candidate = results["reference"], results["candidates"][0]
     null = {
-        "ks_candidate": 0.1,
-        "ks_candidate_runs": [0.1],
-        "ks_baseline_mean": 0.1,
-        "ks_baseline_sd": 0.01,
+        "distance": 0.1,
+        "distances": [0.1],
+        "baseline_mean": 0.1,
+        "baseline_sd": 0.01,
         "ratio_low": 1.0,
         "ratio_high": 1.5,
     }
@@ -484,7 +484,7 @@ def test_what_the_data_can_show(tmp_path: Path) -> None:
         "Distribution of firing rate, beside rate-matched noise, in 10 s",
         "Distribution of correlation coefficient, of the reference's first parts",
         "Distribution of CV of interspike intervals, of the first and the last",
-        "Paired KS distance of firing rate against the model time used",
+        "KS distance of firing rate against the model time used",
     ):
         assert sum(a.startswith(beginning) for a in alts) == 1, beginning
 
@@ -516,22 +516,22 @@ def test_coarsest_formats_of_a_sweep_share_panels_with_the_reference(tmp_path: P
 
 
 def test_means_over_populations_are_drawn_to_scale() -> None:
-    def entries(distance: float, key: str, **others: Any) -> list[dict[str, Any]]:
-        """Two populations, two seeds, whose mean over populations is ``distance`` for both seeds."""
-        shared = {"ks_baseline_mean": None, "ks_baseline_sd": None, **others}
+    def entries(mean: float, key: str, **others: Any) -> list[dict[str, Any]]:
+        """Two populations, two seeds, whose mean over populations is ``mean`` for both seeds."""
+        shared = {"baseline_mean": None, "baseline_sd": None, **others}
         return [
-            {"population": p, "statistic": s, key: [distance + d, distance - d], **shared}
+            {"population": p, "statistic": s, key: [mean + d, mean - d], **shared}
             for p, d in (("a", 0.05), ("b", -0.05))
             for s in ("rate", "cv", "cc")
         ]
 
     def scores(distance: float) -> list[Score]:
-        others = dict.fromkeys(("ks_candidate", "ratio", "ratio_low", "ratio_high"))
-        given = entries(distance, "ks_candidate_runs", verdict="pass", **others)
+        others = dict.fromkeys(("distance", "ratio", "ratio_low", "ratio_high"))
+        given = entries(distance, "distances", verdict="pass", **others)
         return [Score.model_validate(score) for score in given]
 
     (picture,) = population_mean_pictures(
-        [Baseline.model_validate(b) for b in entries(0.1, "ks_baseline")],
+        [Baseline.model_validate(b) for b in entries(0.1, "baseline")],
         [("naive-1", scores(0.3)), ("naive-2", scores(0.2))],
     )
     root = ElementTree.fromstring(picture.svg)

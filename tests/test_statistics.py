@@ -3,6 +3,7 @@
 import warnings
 
 import elephant.conversion
+import elephant.spectral
 import elephant.spike_train_correlation
 import elephant.statistics
 import neo
@@ -12,12 +13,20 @@ import quantities as pq
 import scipy.stats
 
 from pynn_portability.errors import RequestError
+from pynn_portability.judge.activity import frequencies, lags
+from pynn_portability.judge.ensemble import Ensemble
+from pynn_portability.judge.neurons import correlation_neurons
 from pynn_portability.judge.statistics import (
-    correlation_neurons,
+    CHOICES,
+    distance,
     histogram_edges,
     ks_distance,
+    meanings,
+    relative_difference,
+    statistic,
     statistics,
 )
+from pynn_portability.judge.verdict import judge
 from pynn_portability.spikes.blocks import to_neo
 from pynn_portability.spikes.data import PopulationSpikes, SpikeData
 
@@ -206,3 +215,168 @@ def test_neurons_of_correlations_are_spread_over_the_population(size):
     assert chosen[0] == 0
     assert set(np.diff(chosen)) <= {size // 200, -(-size // 200)}
     assert size - chosen[-1] <= -(-size // 200)
+
+
+FURTHER = (
+    "lv",
+    "synchrony",
+    "spectrum",
+    "covariance",
+    "covariance-size",
+    "covariance-shape",
+    "epochs-100",
+)
+
+
+@pytest.mark.parametrize(("size", "rate", "seed"), [(37, 8.0, 1), (120, 40.0, 3)])
+def test_further_statistics_equal_elephant(size: int, rate: float, seed: int) -> None:
+    warmup, n_steps = 200.0, 12_000
+    spikes = run(size, rate, n_steps, seed)
+    found = statistics(spikes, warmup, FURTHER)["E"]
+    neo_trains = trains(spikes, warmup)
+
+    several = [t for t in neo_trains if len(t) >= 3]
+    lvs = [elephant.statistics.lv(elephant.statistics.isi(t).magnitude) for t in several]
+    np.testing.assert_allclose(found["lv"], lvs, rtol=1e-9)
+
+    def counts(width: float) -> np.ndarray:
+        n = int((n_steps * TIMESTEP - warmup) // width)
+        stop = (warmup + n * width) * pq.ms
+        inside = [t.time_slice(None, stop) for t in neo_trains]
+        histogram = elephant.statistics.time_histogram(inside, width * pq.ms, t_stop=stop)
+        return histogram.magnitude.ravel()
+
+    threes = counts(3.0)
+    np.testing.assert_allclose(found["synchrony"], [threes.var() / threes.mean()], rtol=1e-12)
+
+    np.testing.assert_allclose(found["epochs-100"], counts(100.0) / size / 0.1, rtol=1e-12)
+
+    rates = neo.AnalogSignal(counts(1.0) / size * 1000 / pq.s, sampling_rate=1 / pq.ms)
+    hertz, power = elephant.spectral.welch_psd(rates, len_segment=256, overlap=0.5)
+    np.testing.assert_allclose(
+        frequencies(TIMESTEP), hertz.rescale("Hz").magnitude[1:129], rtol=1e-12
+    )
+    np.testing.assert_allclose(
+        found["spectrum"], power.magnitude.ravel()[1:129], rtol=1e-9, atol=1e-12
+    )
+
+
+def test_covariance_equals_elephants_histograms_of_all_pairs() -> None:
+    warmup, size = 100.0, 14
+    spikes = run(size, 60.0, 6_000, seed=4)
+    found = statistics(spikes, warmup, FURTHER)["E"]
+    assert spikes.populations["E"].neurons.size > 100
+    binned = elephant.conversion.BinnedSpikeTrain(trains(spikes, warmup), bin_size=1 * pq.ms)
+    counts = binned.to_array().astype(float)
+    n_bins = counts.shape[1]
+    expected = np.zeros(51)
+    for i in range(size):
+        for j in range(size):
+            if i == j:
+                continue
+            histogram, at = elephant.spike_train_correlation.cross_correlation_histogram(
+                binned[i], binned[j], window=[-50, 50]
+            )
+            assert at.tolist() == list(range(-50, 51))
+            for lag, pairs in enumerate(histogram.magnitude.ravel()[50:]):
+                first, second = counts[i, : n_bins - lag], counts[j, lag:]
+                m, n = counts[i].mean(), counts[j].mean()
+                # the histogram counts coincidences; what is left of centring both trains
+                centred = pairs - n * first.sum() - m * second.sum() + first.size * m * n
+                expected[lag] += centred / (n_bins - lag)
+    expected *= 1e6 / (size * (size - 1))
+    np.testing.assert_allclose(found["covariance"], expected, rtol=1e-9, atol=1e-9)
+    size_of = np.sqrt(np.mean(expected**2))
+    np.testing.assert_allclose(found["covariance-size"], [size_of], rtol=1e-9)
+    np.testing.assert_allclose(found["covariance-shape"], expected / size_of, rtol=1e-9, atol=1e-9)
+    assert lags(TIMESTEP).tolist() == pytest.approx(list(range(51)))
+
+
+def test_covariance_of_a_common_rhythm() -> None:
+    """Neurons that double their chance to spike in the same 5 of 20 ms: the covariance of that wave.
+
+    The chance is p (1 + [wave]) with the wave on for a quarter of the time, so that the covariance at lag 0 is
+    p² / 4 * 3 / 4 in units of spikes per bin, and it repeats every 20 ms.
+    """
+    rng = np.random.default_rng(8)
+    size, p, n_bins = 200, 0.01, 60_000
+    wave = (np.arange(n_bins) % 20) < 5
+    bins, neurons = np.nonzero(rng.random((n_bins, size)) < p * (1 + wave)[:, None])
+    spikes = SpikeData(1.0, n_bins, {"E": PopulationSpikes.from_unsorted(size, bins + 1, neurons)})
+    found = statistics(spikes, 0.0, FURTHER)["E"]
+    expected = p**2 * 3 / 16 * 1e6
+    # the standard error of a pair-averaged covariance is about p / sqrt(n_bins) / size, 4 % of this
+    assert found["covariance"][[0, 20, 40]] == pytest.approx([expected] * 3, rel=0.2)
+    assert found["covariance"][10] == pytest.approx(-(p**2) / 16 * 1e6, rel=0.6)
+    peak = frequencies(1.0)[np.argmax(found["spectrum"])]
+    assert peak == pytest.approx(50.0, abs=4.0)
+
+
+@pytest.mark.parametrize(
+    ("size", "steps", "neurons"),
+    [(3, [], []), (1, [10], [0]), (2, [10, 10, 10, 10], [0, 0, 0, 0]), (4, [5, 5999], [0, 3])],
+    ids=["silent", "one neuron", "four spikes in a step", "two spikes"],
+)
+def test_further_statistics_are_finite_where_there_is_little(
+    size: int, steps: list[int], neurons: list[int]
+) -> None:
+    population = PopulationSpikes.from_unsorted(size, np.array(steps, int), np.array(neurons, int))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = statistics(SpikeData(0.1, 6000, {"E": population}), 0.0, FURTHER)["E"]
+    assert list(found) == list(FURTHER)
+    assert all(np.isfinite(values).all() for values in found.values())
+    assert all(distance(name, found[name], found[name]) == 0.0 for name in found)
+    assert found["epochs-100"].size == 6
+
+
+def test_windows_shorter_than_a_curve_have_none() -> None:
+    found = statistics(run(20, 50.0, 400), 0.0, FURTHER)["E"]
+    assert not any(found[n].size for n in FURTHER if n not in ("lv", "synchrony"))
+
+
+def test_relative_difference() -> None:
+    a, b, empty = np.array([1.0, -2.0]), np.array([2.0, 2.0]), np.empty(0)
+    assert relative_difference(a, b) == pytest.approx(5 / 7)
+    assert relative_difference(b, a) == relative_difference(a, b)
+    assert relative_difference(1e-300 * a, 1e-300 * b) == pytest.approx(5 / 7)
+    assert relative_difference(a, np.zeros(2)) == 1.0
+    assert relative_difference(np.zeros(2), np.zeros(2)) == 0.0
+    assert relative_difference(a, empty) == relative_difference(empty, a) == 1.0
+    assert relative_difference(empty, empty) == 0.0
+    assert relative_difference(a, np.append(a, 7.0)) == 0.0  # of the common part
+
+
+@pytest.mark.parametrize(
+    "name", ["", "Rate", "epochs", "epochs-0", "epochs--5", "epochs-1e3", "cv "]
+)
+def test_unknown_statistics_are_refused(name: str) -> None:
+    with pytest.raises(RequestError, match="is no statistic, there are rate, cv, cc, lv"):
+        statistic(name)
+
+
+def test_every_statistic_says_what_it_is() -> None:
+    assert list(meanings()) == list(CHOICES)
+    assert statistic("epochs-62.5").width == 62.5
+
+
+def oscillating(hertz: float, seed: int, size: int = 100) -> SpikeData:
+    """Neurons of 10/s whose chance to spike follows a common wave of this frequency."""
+    rng = np.random.default_rng([seed, round(hertz)])
+    chance = 0.01 * (1 + 0.9 * np.sin(2 * np.pi * hertz * np.arange(4000) / 1000 + rng.random()))
+    bins, neurons = np.nonzero(rng.random((4000, size)) < chance[:, None])
+    return SpikeData(1.0, 4000, {"E": PopulationSpikes.from_unsorted(size, bins + 1, neurons)})
+
+
+def test_an_oscillation_of_another_frequency_is_noticed_by_those_that_can_see_it() -> None:
+    names = ("rate", "cv", "spectrum", "covariance-shape", "epochs-500")
+    reference, slower = (
+        Ensemble(
+            "", {s: statistics(oscillating(hertz, s), 0.0, names) for s in range(start, start + 5)}
+        )
+        for hertz, start in ((40.0, 1), (30.0, 11))
+    )
+    verdicts = {s.statistic: s.verdict for s in judge(reference, slower, pairing="unpaired").scores}
+    assert verdicts.pop("spectrum") == verdicts.pop("covariance-shape") == "deviates"
+    assert "deviates" not in verdicts.values()
+    assert slower.statistics == list(names)

@@ -200,6 +200,36 @@ MISTAKES = {
     "single brackets": ("[[candidate]]", "[candidate]", ["TOML", "line 16"]),
     "name with slash": ('name = "tiny"', 'name = "../tiny"', ["study.name", '"../tiny"']),
     "syntax": ("seeds = [3, 1]", "seeds = [3, 1", ["TOML", "line 10, column"]),
+    "unknown statistic": (
+        "[backends.nest]",
+        '[statistics]\nuse = ["rate", "fano"]\n[backends.nest]',
+        ["statistics.use", "'fano' is no statistic", "synchrony"],
+    ),
+    "statistics without rates": (
+        "[backends.nest]",
+        '[statistics]\nuse = ["cv"]\n[backends.nest]',
+        ["statistics.use", '"rate"'],
+    ),
+    "statistic twice": (
+        "[backends.nest]",
+        '[statistics]\nuse = ["rate", "lv", "lv"]\n[backends.nest]',
+        ["statistics.use", "'lv' appears more than once"],
+    ),
+    "bins off the grid": (
+        '"naive-2"\n',
+        '"double@0.4ms"\n[statistics]\nuse = ["rate", "synchrony"]\n',
+        ["statistics.use", "'synchrony'", "3 ms", "0.4 ms"],
+    ),
+    "steps longer than bins": (
+        '"naive-2"\n',
+        '"double@2ms"\n[statistics]\nuse = ["rate", "covariance"]\n',
+        ["statistics.use", "'covariance'", "2 ms"],
+    ),
+    "epochs longer than runs": (
+        "[backends.nest]",
+        '[statistics]\nuse = ["rate", "epochs-500"]\n[backends.nest]',
+        ["statistics.use", "'epochs-500'", "simulation.duration", "500 ms"],
+    ),
     "key twice": ("n = 5", "n = 5\nn = 6", ["TOML", "line 6"]),
 }
 

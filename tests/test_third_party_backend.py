@@ -81,8 +81,8 @@ def test_a_study_runs_on_it(installed: dict[str, str], tmp_path: Path) -> None:
     double, coarse = results["candidates"]
     # the same synapses and the same arithmetic: not one distance differs from 0
     assert double["verdict"] == "pass"
-    assert {s["ks_candidate"] for s in double["scores"]} == {0.0}
-    assert any(s["ks_candidate"] for s in coarse["scores"])
+    assert {s["distance"] for s in double["scores"]} == {0.0}
+    assert any(s["distance"] for s in coarse["scores"])
     # a second call simulates nothing
     again = portability(tmp_path, "run", "study.toml", "--exit-zero", environment=installed)
     assert again.stdout.startswith("nothing simulated")

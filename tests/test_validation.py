@@ -91,11 +91,11 @@ def test_distances_are_those_of_the_right_pairs() -> None:
         ks_distance(reference[s]["P1"]["cv"], reference[t]["P1"]["cv"])
         for s, t in ((4, 7), (4, 9), (7, 9))
     ]
-    assert found.ks_candidate == paired
-    assert found.ks_baseline == between
-    assert found.ks_candidate_mean == pytest.approx(np.mean(paired))
-    assert found.ks_baseline_mean == pytest.approx(np.mean(between))
-    assert found.ks_baseline_sd == pytest.approx(np.std(between))
+    assert found.distances == paired
+    assert found.baseline == between
+    assert found.distance_mean == pytest.approx(np.mean(paired))
+    assert found.baseline_mean == pytest.approx(np.mean(between))
+    assert found.baseline_sd == pytest.approx(np.std(between))
     assert found.ratio == pytest.approx(np.mean(paired) / np.mean(between))
     assert number(found.ratio_low) < number(found.ratio) < number(found.ratio_high)
 
@@ -111,8 +111,8 @@ def test_bounds_agree_with_an_independent_computation() -> None:
             judge({s: reference[s] for s in rest}, {s: candidate[s] for s in rest}), "P0", "cc"
         )
         changes.append(
-            number(part.ks_candidate_mean) / number(found.ks_candidate_mean)
-            - number(part.ks_baseline_mean) / number(found.ks_baseline_mean)
+            number(part.distance_mean) / number(found.distance_mean)
+            - number(part.baseline_mean) / number(found.baseline_mean)
         )
     error = np.sqrt(4 / 5 * np.sum((np.array(changes) - np.mean(changes)) ** 2))
     # One population: nothing to average with, so Student's t with 4 degrees of freedom, and three
@@ -132,8 +132,8 @@ def test_unpaired_bounds_agree_with_an_independent_computation() -> None:
         for r in reference.values()
         for c in candidate.values()
     ]
-    assert found.ks_candidate_mean == pytest.approx(np.mean(between))
-    assert len(found.ks_candidate) == 4
+    assert found.distance_mean == pytest.approx(np.mean(between))
+    assert len(found.distances) == 4
     variances = []
     for runs, other in ((candidate, reference), (reference, candidate)):
         changes = []
@@ -142,8 +142,8 @@ def test_unpaired_bounds_agree_with_an_independent_computation() -> None:
             both = (other, rest) if runs is candidate else (rest, other)
             part = score(judge(*both, pairing="unpaired"), "P0", "cc")
             changes.append(
-                number(part.ks_candidate_mean) / number(found.ks_candidate_mean)
-                - number(part.ks_baseline_mean) / number(found.ks_baseline_mean)
+                number(part.distance_mean) / number(found.distance_mean)
+                - number(part.baseline_mean) / number(found.baseline_mean)
             )
         n = len(changes)
         variances.append((n - 1) / n * np.sum((np.array(changes) - np.mean(changes)) ** 2))
@@ -261,7 +261,7 @@ def test_too_few_common_seeds(n_common: int) -> None:
     assert reason.startswith(f"{n_common} seeds")
     assert "at least 3" in reason
     assert {s.verdict for s in judgement.scores} == {"inconclusive"}
-    assert all(len(s.ks_candidate) == n_common for s in judgement.scores)
+    assert all(len(s.distances) == n_common for s in judgement.scores)
     assert_serializable(judgement)
 
 

@@ -190,7 +190,7 @@ def test_two_seeds_decide_nothing_whatever_they_show() -> None:
 def test_the_baseline_has_the_spread_of_its_distances() -> None:
     between = np.array([[0.0, 0.1, 0.2], [0.1, 0.0, 0.6], [0.2, 0.6, 0.0]])
     score = one(np.array([0.1, 0.2, 0.3]), between)
-    assert score.ks_baseline == [0.1, 0.2, 0.6]
-    assert score.ks_baseline_mean == pytest.approx(0.3)
-    assert score.ks_baseline_sd == pytest.approx(np.sqrt((0.04 + 0.01 + 0.09) / 3))
+    assert score.baseline == [0.1, 0.2, 0.6]
+    assert score.baseline_mean == pytest.approx(0.3)
+    assert score.baseline_sd == pytest.approx(np.sqrt((0.04 + 0.01 + 0.09) / 3))
     assert score.ratio == pytest.approx(0.2 / 0.3)

@@ -14,8 +14,10 @@ from typing import Any
 import numpy as np
 
 from pynn_portability.judge.ensemble import Ensemble, Excerpt, Recording
-from pynn_portability.judge.statistics import CORRELATION_NEURONS, Sample, Statistics
+from pynn_portability.judge.neurons import CORRELATION_NEURONS
+from pynn_portability.judge.statistics import STATISTICS, Statistics, statistic
 from pynn_portability.judge.verdict import Baseline, Score, judge
+from pynn_portability.judge.window import Sample
 
 FRACTIONS = (0.125, 0.25, 0.5)
 """Parts of the analysed window at which a study is judged beside the whole."""
@@ -23,7 +25,6 @@ QUARTER = 0.25
 """First and last part of the reference's runs, between which it should not drift."""
 SHORTEST_PART = 500.0
 """Shorter parts (ms) are not judged."""
-NULL_STATISTICS = ("cv", "cc")
 RATE_CHANGES = (0.01, 0.02, 0.03, 0.05, 0.07, 0.1, 0.15, 0.2, 0.3, 0.5)
 """Losses of spikes that are tried to find the smallest that would be noticed."""
 
@@ -61,12 +62,12 @@ def gather(
     last: bool = False,
     origin: Mapping[str, Any] | None = None,
     neurons: Mapping[str, tuple[int, ...]] = MappingProxyType({}),
+    statistics: Sequence[str] = STATISTICS,
 ) -> Evidence:
     """The excerpts of an ensemble of runs (by seed) of ``duration`` ms after ``warmup`` ms.
 
     With ``noise``, null models are among them, with ``last``, the last quarter. ``neurons`` are the cells that are
-    measured, where they are not all of a population. Spikes of one run at a time
-    are held in memory.
+    measured, where they are not all of a population. Spikes of one run at a time are held in memory.
     """
     shorter = fractions(duration)
     parts = [*shorter, 1.0]
@@ -86,8 +87,8 @@ def gather(
             *(Excerpt(warmup, 0.0, fraction, seed) for fraction in nulls),
             *([Excerpt(warmup, 1.0 - QUARTER, 1.0)] if quarter else []),
         ]
-        if neurons:
-            excerpts = [replace(e, neurons=tuple(sorted(neurons.items()))) for e in excerpts]
+        cells = tuple(sorted(neurons.items()))
+        excerpts = [replace(e, neurons=cells, statistics=tuple(statistics)) for e in excerpts]
         found = recording.all_statistics(excerpts)
         for key, sample in zip(runs, found, strict=True):
             runs[key][seed] = sample
@@ -154,19 +155,19 @@ def null_scores(
     ``deviates`` means that the reference can be told from it.
     """
     scores = judge(reference, noise, baseline).scores
-    return [score for score in scores if score.statistic in NULL_STATISTICS]
+    return [score for score in scores if not statistic(score.statistic).of_rates]
 
 
 def warnings(scores: Sequence[Score], duration: float) -> list[str]:
     """A sentence for each statistic that rate-matched noise has as well, by `null_scores`."""
     sentences = []
-    for statistic in NULL_STATISTICS:
-        own = [score for score in scores if score.statistic == statistic]
+    for name in dict.fromkeys(score.statistic for score in scores):
+        own = [score for score in scores if score.statistic == name]
         alike = [score.population for score in own if score.verdict != "deviates"]
         if alike:
             where = "every population" if len(alike) == len(own) else ", ".join(alike)
             sentences.append(
-                f"{duration / 1000:g} s is too short for {statistic.upper()} in {where}: the reference "
+                f"{duration / 1000:g} s is too short for {statistic(name).word} in {where}: the reference "
                 "cannot be told from rate-matched noise, so this statistic adds nothing there."
             )
     return sentences

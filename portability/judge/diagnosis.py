@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pynn_portability.judge.ensemble import Ensemble
-from pynn_portability.judge.statistics import STATISTICS
+from pynn_portability.judge.statistics import statistic
 from pynn_portability.judge.verdict import Pairing, Score
 
 CERTAIN = 3.0
@@ -22,12 +22,23 @@ CERTAIN = 3.0
 SMALLEST = 0.01
 """and so are relative changes of less than this, which hardly move a distribution."""
 SEVERAL = 2
+CORRELATED = (
+    "cc",
+    "synchrony",
+    "spectrum",
+    "covariance",
+    "covariance-size",
+    "covariance-shape",
+)
+"""Statistics of what neurons have in common."""
 
 
 @dataclass(frozen=True)
 class Change:
     """Relative change of a statistic's mean and standard deviation over neurons, with the standard
-    error of each over seeds; None where the reference has none or a seed has too few neurons."""
+    error of each over seeds; None where the reference has none or a seed has too few neurons.
+
+    A number has a mean only, itself, and so has a curve, over its points."""
 
     population: str
     statistic: str
@@ -48,17 +59,20 @@ def changes(reference: Ensemble, candidate: Ensemble, pairing: Pairing = "paired
     relative = _relative if pairing == "paired" else _relative_of_means
     result = []
     for population in reference.populations if before and after else ():
-        for statistic in STATISTICS:
+        for name in reference.statistics:
             own, other = (
-                [run[population][statistic] for run in runs.values()] for runs in (before, after)
+                [run[population][name] for run in runs.values()] for runs in (before, after)
             )
-            usable = all(sample.size > 1 for sample in (*own, *other))
+            kind = statistic(name).kind
+            usable = all(sample.size > (kind == "sample") for sample in (*own, *other))
             measures = (
                 ([float(f(sample)) for sample in samples] for samples in (own, other))
                 for f in (np.mean, np.std)
             )
             mean, spread = (relative(*values) for values in measures) if usable else (None, None)
-            result.append(Change(population, statistic, mean, spread))
+            if kind != "sample":
+                spread = None
+            result.append(Change(population, name, mean, spread))
     return result
 
 
@@ -71,7 +85,9 @@ def sentences(scores: Sequence[Score], found: Sequence[Change]) -> list[str]:
     lines = []
     for population in dict.fromkeys(s.population for s in order):
         own = [c for c in found if c.population == population]
-        lines.append(f"{population}: " + "; ".join(map(_in_words, own)) + ".")
+        deviate = {s.statistic for s in deviating if s.population == population}
+        words = "; ".join(_in_words(c, c.statistic in deviate) for c in own)
+        lines.append(f"{population}: {words}.")
     return [*lines, *_hints(deviating, found)]
 
 
@@ -102,28 +118,32 @@ def _certain(change: tuple[float, float] | None) -> bool:
     return change is not None and abs(change[0]) >= max(CERTAIN * change[1], SMALLEST)
 
 
-def _in_words(change: Change) -> str:
+def _in_words(change: Change, deviates: bool) -> str:
     parts = [
         f"{name} {value[0]:+.1%} (± {value[1]:.1%})"
         for name, value in (("mean", change.mean), ("spread", change.spread))
         if value is not None and _certain(value)
     ]
-    return f"{change.statistic} {', '.join(parts) or 'unchanged'}"
+    otherwise = "unchanged"
+    if deviates and statistic(change.statistic).kind == "curve":
+        otherwise = "of the same mean and another shape"
+    return f"{change.statistic} {', '.join(parts) or otherwise}"
 
 
 def _hints(deviating: Sequence[Score], found: Sequence[Change]) -> list[str]:
     """Where such a pattern usually comes from."""
     by_key = {(c.population, c.statistic): c for c in found}
-    correlated = [s.population for s in deviating if s.statistic == "cc"]
+    correlated = list(dict.fromkeys(s.population for s in deviating if s.statistic in CORRELATED))
+    others = [s for s in deviating if s.statistic not in CORRELATED]
     rates = [by_key[s.population, "rate"] for s in deviating if s.statistic == "rate"]
     shifted = [c for c in rates if _certain(c.mean)]
     widened = [c for c in rates if _certain(c.spread) and not _certain(c.mean)]
     hints = []
-    if len(correlated) >= SEVERAL or len(correlated) == len(deviating):
+    if len(correlated) >= SEVERAL or not others:
         which = (
-            "Only correlations deviate"
-            if len(correlated) == len(deviating)
-            else (f"Correlations deviate in {', '.join(correlated)}")
+            f"Correlations deviate in {', '.join(correlated)}"
+            if others
+            else "Only correlations deviate"
         )
         hints.append(
             f"{which}: look at delays, the time step, shared input, and at what the drive of one "

@@ -46,6 +46,7 @@ class Excerpt:
     end: float = 1.0
     noise: int | None = None
     neurons: tuple[tuple[str, tuple[int, ...]], ...] = ()
+    statistics: tuple[str, ...] = STATISTICS
 
     def of(self, spikes: SpikeData) -> Statistics:
         """Statistics of this part of a run, by population, then by statistic."""
@@ -56,7 +57,7 @@ class Excerpt:
             spikes = part(spikes, self.warmup, self.begin, self.end)
         if self.noise is not None:
             spikes = rate_matched_noise(spikes, self.warmup, self.noise)
-        return statistics(spikes, self.warmup)
+        return statistics(spikes, self.warmup, self.statistics)
 
 
 class Recording:
@@ -169,22 +170,28 @@ class Ensemble:
         """Labels of the populations, in the order of the runs; empty without a run."""
         return list(next(iter(self.runs.values()), {}))
 
+    @property
+    def statistics(self) -> list[str]:
+        """Names of the statistics, in the order of the runs; empty without a run."""
+        run = next(iter(self.runs.values()), {})
+        return list(next(iter(run.values()), {}))
+
 
 @cache
 def definition() -> str:
     """The version of what statistics are: a digest of the code that computes them."""
-    modules = ("statistics", "null_model")
+    modules = ("statistics", "neurons", "activity", "window", "null_model")
     files = [f for m in modules for f in source_files(f"pynn_portability.judge.{m}")]
-    versions = [importlib.metadata.version(package) for package in ("elephant", "numpy")]
+    versions = [importlib.metadata.version(package) for package in ("elephant", "numpy", "scipy")]
     return hashlib.sha256("\0".join([syntax_digest(files), *versions]).encode()).hexdigest()
 
 
 def _write(file: Path, origin: Mapping[str, Any], found: Statistics) -> None:
     populations = list(found)
     samples: dict[str, Any] = {
-        f"{number} {statistic}": found[population][statistic]
+        f"{number} {name}": values
         for number, population in enumerate(populations)
-        for statistic in STATISTICS
+        for name, values in found[population].items()
     }
     content = {**origin, "populations": populations, "samples_sha256": _digest(samples)}
     with replacing(file) as temporary, temporary.open("wb") as stream:
@@ -206,7 +213,9 @@ def _read(file: Path, origin: Mapping[str, Any]) -> Statistics | None:
         if any(values.ndim != 1 or values.dtype.kind not in "fiu" for values in samples.values()):
             return None
         return {
-            population: {statistic: samples[f"{number} {statistic}"] for statistic in STATISTICS}
+            population: {
+                name: samples[f"{number} {name}"] for name in origin["excerpt"]["statistics"]
+            }
             for number, population in enumerate(populations)
         }
     except (OSError, ValueError, KeyError, EOFError, TypeError, AttributeError, RecursionError):

@@ -1,136 +1,230 @@
-"""Statistics of single neurons and pairs, as in Dasbach et al. (2021), equations 12 to 18.
+"""The statistics that runs are compared by, and how far two runs are apart in one of them.
 
-``rate``: time-averaged firing rate; ``cv``: coefficient of variation of the interspike intervals;
-``cc``: Pearson correlation coefficient of spike counts. All are counted on integer steps: spikes
-of a simulation on a time grid lie on the edges of bins, where rounded times in milliseconds would
-decide at random.
+Which of them a study is judged by is its own choice; by default it is by those of Dasbach et al. (2021). How
+each is computed is in `pynn_portability.judge.neurons` and `pynn_portability.judge.activity`.
 """
 
 from __future__ import annotations
 
 import math
-import warnings
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache, partial
+from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pynn_portability.errors import RequestError
-from pynn_portability.spikes.data import PopulationSpikes, SpikeData
+from pynn_portability.judge import activity, neurons
+from pynn_portability.judge.window import Sample, Window, windows
+from pynn_portability.spikes.data import SpikeData
 
 STATISTICS = ("rate", "cv", "cc")
-CORRELATION_BIN = 2.0
-"""Width of the bins of ``cc`` in ms: that of Dasbach et al. (2021), their refractory time."""
-CORRELATION_NEURONS = 200
-"""Neurons per population among which ``cc`` is computed."""
+"""What a study is judged by unless it says otherwise."""
 
-Sample = NDArray[np.float64]
 Statistics = Mapping[str, Mapping[str, Sample]]
-"""One run: by population, then by statistic."""
+"""One run: by population, then by the name of a statistic."""
+
+Kind = Literal["sample", "number", "curve"]
 
 
-def statistics(spikes: SpikeData, warmup: float) -> dict[str, dict[str, Sample]]:
-    """All statistics of every population of a run, without its first ``warmup`` ms.
+@dataclass(frozen=True)
+class Statistic:
+    """One of them.
 
-    The analysed window is half-open: spikes with ``step > warmup / timestep`` count, to the end.
+    ``kind``: a ``sample`` has a value per neuron or pair, in any number; a ``number`` has one value; a ``curve``
+    has values at the points that ``axis`` gives for their number and the time step, whose name is ``along``.
+    ``of_rates`` are those that are decided by how often each neuron spikes, whenever it does.
 
-    - ``rate`` (1/s), shape ``(size,)``: every neuron, silent ones included.
-    - ``cv``: one value per neuron with at least three spikes in the window, in the order of the
-      neurons; population standard deviation of its interspike intervals over their mean.
-    - ``cc``: one value per pair, ``n (n - 1) / 2`` in all, of the ``n`` neurons among
-      ``correlation_neurons(size)`` whose spike count varies over the 2 ms bins (that of a silent
-      neuron does not); rounded to 12 decimals, so that equal coefficients compare equal.
-
-    A sample without such neurons or pairs is empty; no sample ever holds NaN or infinity.
-
-    Raises ``RequestError`` when the run is not longer than ``warmup``.
+    ``width`` (ms) is that of its bins, where all runs must have the same, and ``shortest`` (ms) the least that it can
+    be computed from.
     """
-    skipped = round(warmup / spikes.timestep)
-    n_steps = spikes.n_steps - skipped
-    if n_steps < 1:
-        raise RequestError(
-            f"A warmup of {warmup:g} ms leaves nothing to analyse of a run of "
-            f"{spikes.n_steps * spikes.timestep:g} ms; it must be shorter than the run."
-        )
-    result = {}
-    for label, population in spikes.populations.items():
-        window = slice(*np.searchsorted(population.steps, [skipped, spikes.n_steps], side="right"))
-        neurons = population.neurons[window].astype(np.intp)
-        steps = population.steps[window] - skipped  # 1 .. n_steps
-        counts = np.bincount(neurons, minlength=population.size)
-        result[label] = {
-            "rate": counts / (n_steps * spikes.timestep / 1000.0),
-            "cv": _interval_variation(neurons, steps, counts),
-            "cc": _correlations(population, neurons, steps, n_steps, spikes.timestep),
-        }
-    return result
+
+    name: str
+    title: str
+    unit: str
+    kind: Kind
+    compute: Callable[[Window], Sample]
+    meaning: str
+    of_rates: bool = False
+    width: float | None = None
+    shortest: float = 0.0
+    along: str = ""
+    axis: Callable[[int, float], Sample] | None = None
+
+    @property
+    def word(self) -> str:
+        """Its name in a sentence."""
+        return self.name.upper() if self.name in ("cv", "cc", "lv") else self.name
 
 
-def correlation_neurons(size: int) -> NDArray[np.intp]:
-    """The neurons of a population of ``size`` that enter ``cc``: up to 200, evenly spaced.
+_CATALOGUE = (
+    Statistic(
+        "rate",
+        "Firing rate",
+        "1/s",
+        "sample",
+        neurons.rate,
+        "spikes per second of each neuron",
+        True,
+    ),
+    Statistic(
+        "cv",
+        "CV of interspike intervals",
+        "",
+        "sample",
+        neurons.interval_variation,
+        "coefficient of variation of the interspike intervals of each neuron with at least 3 spikes",
+    ),
+    Statistic(
+        "cc",
+        "Correlation coefficient",
+        "",
+        "sample",
+        neurons.correlations,
+        "correlation of spike counts in bins of 2 ms of each pair of up to 200 neurons",
+    ),
+    Statistic(
+        "lv",
+        "Local variation",
+        "",
+        "sample",
+        neurons.local_variation,
+        "local variation of the interspike intervals of each neuron with at least 3 spikes",
+    ),
+    Statistic(
+        "synchrony",
+        "Synchrony",
+        "",
+        "number",
+        activity.synchrony,
+        "Fano factor of the population's spike count in bins of 3 ms",
+        width=activity.SYNCHRONY_BIN,
+        shortest=2 * activity.SYNCHRONY_BIN,
+    ),
+    Statistic(
+        "spectrum",
+        "Power spectrum of the rate",
+        "1/s",
+        "curve",
+        activity.spectrum,
+        "power spectral density of the population's rate from 4 to 500 Hz",
+        width=activity.ACTIVITY_BIN,
+        shortest=activity.SEGMENT * activity.ACTIVITY_BIN,
+        along="Hz",
+        axis=lambda _, timestep: activity.frequencies(timestep),
+    ),
+    Statistic(
+        "covariance",
+        "Cross-covariance",
+        "1/s²",
+        "curve",
+        activity.covariance,
+        "pair-averaged cross-covariance of spike trains at lags from 0 to 50 ms",
+        width=activity.ACTIVITY_BIN,
+        shortest=(activity.LARGEST_LAG + 1) * activity.ACTIVITY_BIN,
+        along="ms",
+        axis=lambda _, timestep: activity.lags(timestep),
+    ),
+    Statistic(
+        "covariance-size",
+        "Size of the cross-covariance",
+        "1/s²",
+        "number",
+        activity.covariance_size,
+        "root mean square of the pair-averaged cross-covariance",
+        width=activity.ACTIVITY_BIN,
+        shortest=(activity.LARGEST_LAG + 1) * activity.ACTIVITY_BIN,
+    ),
+    Statistic(
+        "covariance-shape",
+        "Shape of the cross-covariance",
+        "",
+        "curve",
+        activity.covariance_shape,
+        "pair-averaged cross-covariance over its root mean square",
+        width=activity.ACTIVITY_BIN,
+        shortest=(activity.LARGEST_LAG + 1) * activity.ACTIVITY_BIN,
+        along="ms",
+        axis=lambda _, timestep: activity.lags(timestep),
+    ),
+)
+_BY_NAME = {statistic.name: statistic for statistic in _CATALOGUE}
+_EPOCHS = re.compile(r"epochs-(\d{1,9}(?:\.\d{1,6})?)")
+EPOCHS = "epochs-MS"
 
-    They depend on nothing but ``size``, so that all runs of a network use the same ones.
-    """
-    n = min(size, CORRELATION_NEURONS)
-    return np.arange(n) * size // max(n, 1)
+CHOICES = (*_BY_NAME, EPOCHS)
+"""Names that a study may choose; MS stands for a number of milliseconds."""
 
 
-def _interval_variation(
-    neurons: NDArray[np.intp], steps: NDArray[np.int64], counts: NDArray[np.intp]
-) -> Sample:
-    order = np.argsort(neurons, kind="stable")
-    neurons, steps = neurons[order], steps[order]
-    same = neurons[1:] == neurons[:-1]
-    owner = neurons[1:][same]
-    intervals = np.diff(steps)[same].astype(np.float64)
-    # Sums of whole numbers below 2^53 are exact, so that trains with the same intervals in another
-    # order have the same value to the last bit.
-    total = np.bincount(owner, intervals, counts.size)
-    squares = np.bincount(owner, intervals**2, counts.size)
-    # Three spikes in one step, possible for a Poisson source, have no mean interval to divide by.
-    defined = (counts >= 3) & (total > 0)
-    n, total, squares = counts[defined] - 1, total[defined], squares[defined]
-    return np.sqrt(np.maximum(n * squares - total**2, 0.0)) / total
-
-
-def _correlations(
-    population: PopulationSpikes,
-    neurons: NDArray[np.intp],
-    steps: NDArray[np.int64],
-    n_steps: int,
-    timestep: float,
-) -> Sample:
-    # Elephant and its dependencies take more than a second to import.
-    import quantities as pq  # noqa: PLC0415
-    from elephant.conversion import BinnedSpikeTrainView  # noqa: PLC0415
-    from elephant.spike_train_correlation import correlation_coefficient  # noqa: PLC0415
-    from scipy import sparse  # noqa: PLC0415
-
-    bin_steps = max(round(CORRELATION_BIN / timestep), 1)
-    n_bins = n_steps // bin_steps
-    chosen = correlation_neurons(population.size)
-    row = np.full(population.size, -1)
-    row[chosen] = np.arange(chosen.size)
-    rows, columns = row[neurons], (steps - 1) // bin_steps
-    inside = (rows >= 0) & (columns < n_bins)  # an incomplete last bin is left out
-    counts = sparse.csr_matrix(
-        (np.ones(int(inside.sum()), dtype=np.int64), (rows[inside], columns[inside])),
-        shape=(chosen.size, n_bins),
+@cache
+def statistic(name: str) -> Statistic:
+    """The statistic of this name; RequestError, which says what there is, for any other."""
+    if name in _BY_NAME:
+        return _BY_NAME[name]
+    match = _EPOCHS.fullmatch(name)
+    width = float(match[1]) if match else 0.0
+    if not width > 0:
+        raise RequestError(f"{name!r} is no statistic, there are {', '.join(CHOICES)}")
+    return Statistic(
+        name,
+        f"Rate in epochs of {width:g} ms",
+        "1/s",
+        "curve",
+        partial(activity.epochs, width=width),
+        f"rate of the population in each epoch of {width:g} ms",
+        width=width,
+        shortest=width,
+        along="ms",
+        axis=lambda n, _: (np.arange(n, dtype=np.float64) + 0.5) * width,
     )
-    counts.sum_duplicates()
-    total = np.asarray(counts.sum(axis=1)).ravel()
-    squares = np.asarray(counts.multiply(counts).sum(axis=1)).ravel()
-    counts = counts[n_bins * squares > total**2]  # Pearson's coefficient divides by the variance
-    if counts.shape[0] < 2:
-        return np.empty(0)
-    # BinnedSpikeTrain itself takes spike trains or dense arrays; its view takes sparse counts as
-    # they are, which is a hundredth of the memory for minutes of activity.
-    width = bin_steps * timestep
-    binned = BinnedSpikeTrainView(0.0, n_bins * width, width, pq.ms, counts)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", PendingDeprecationWarning)  # Elephant uses numpy.matrix
-        coefficients = correlation_coefficient(binned, fast=False)
-    return np.round(coefficients[np.triu_indices_from(coefficients, k=1)], 12)
+
+
+def meanings() -> dict[str, str]:
+    """What each statistic is, by the name that a study chooses it by."""
+    found = {name: chosen.meaning for name, chosen in _BY_NAME.items()}
+    return found | {EPOCHS: "rate of the population in each epoch of so many ms"}
+
+
+def statistics(
+    spikes: SpikeData, warmup: float, names: Sequence[str] = STATISTICS
+) -> dict[str, dict[str, Sample]]:
+    """Statistics of every population of a run, without its first ``warmup`` ms.
+
+    A sample without neurons or pairs to measure is empty; none ever holds NaN or infinity. Raises
+    ``RequestError`` when the run is not longer than ``warmup``, and for unknown names.
+    """
+    chosen = [statistic(name) for name in names]
+    return {
+        label: {one.name: one.compute(window) for one in chosen}
+        for label, window in windows(spikes, warmup).items()
+    }
+
+
+def distance(name: str, a: Sample, b: Sample) -> float:
+    """How far two runs are apart in the statistic ``name``, from 0 to 1.
+
+    Samples by `ks_distance`, numbers and curves by `relative_difference`.
+    """
+    return ks_distance(a, b) if statistic(name).kind == "sample" else relative_difference(a, b)
+
+
+def relative_difference(a: Sample, b: Sample) -> float:
+    """Sum of the absolute differences of two curves over the sum of their absolute values.
+
+    Between 0 and 1 (Bray and Curtis 1957, for values of any sign). Of curves of different length the common
+    part counts. Two that are empty or zero have distance 0, and one of them from another one 1.
+    """
+    if a.size == 0 or b.size == 0:
+        return 0.0 if a.size == b.size else 1.0
+    n = min(a.size, b.size)
+    a, b = a[:n], b[:n]
+    largest = float(max(np.abs(a).max(), np.abs(b).max()))
+    if largest == 0:
+        return 0.0
+    a, b = a / largest, b / largest
+    return float(np.abs(a - b).sum() / (np.abs(a) + np.abs(b)).sum())
 
 
 def ks_distance(a: Sample, b: Sample) -> float:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from pynn_portability.errors import RequestError
 from pynn_portability.judge.ensemble import Ensemble
-from pynn_portability.judge.statistics import Statistics, ks_distance
+from pynn_portability.judge.statistics import Statistics, distance
 
 Verdict = Literal["pass", "deviates", "inconclusive"]
 
@@ -33,10 +33,10 @@ Pairing = Literal["paired", "unpaired"]
 """Whether a candidate's run of a seed has the realization of the reference's run of this seed."""
 
 _DISTANCES: dict[Pairing, str] = {
-    "paired": "For every population and statistic, the Kolmogorov-Smirnov distance between the candidate's"
+    "paired": "For every population and statistic, the distance between the candidate's"
     " and the reference's run of the same seed, averaged over seeds, is divided by the average"
     " distance between reference runs of different seeds.",
-    "unpaired": "For every population and statistic, the Kolmogorov-Smirnov distance between a run of the"
+    "unpaired": "For every population and statistic, the distance between a run of the"
     " candidate and one of the reference, averaged over all such pairs, is divided by the average"
     " distance between reference runs of different seeds.",
 }
@@ -65,22 +65,22 @@ Baseline = Mapping[Comparison, Mapping[tuple[int, int], float]]
 class Score:
     """One population and statistic of a candidate.
 
-    ``ks_candidate``: distance of each of its runs from the reference, in the order of the seeds: from the run of the
+    ``distances``: distance of each of its runs from the reference, in the order of the seeds: from the run of the
     same seed, or unpaired, the average over all runs.
-    ``ks_baseline``: distance between two reference runs, one per pair of seeds; ``ks_baseline_sd``
+    ``baseline``: distance between two reference runs, one per pair of seeds; ``baseline_sd``
     is their population standard deviation. Means are None without values.
-    ``ratio``: mean of ``ks_candidate`` over mean of ``ks_baseline``, None when the latter is 0 or
+    ``ratio``: mean of ``distances`` over mean of ``baseline``, None when the latter is 0 or
     missing. ``ratio_low`` is its lower confidence bound, valid for all comparisons of the candidate
     together; ``ratio_high`` its one-sided 95 % upper bound. None when they are undefined.
     """
 
     population: str
     statistic: str
-    ks_candidate: list[float]
-    ks_candidate_mean: float | None
-    ks_baseline: list[float]
-    ks_baseline_mean: float | None
-    ks_baseline_sd: float | None
+    distances: list[float]
+    distance_mean: float | None
+    baseline: list[float]
+    baseline_mean: float | None
+    baseline_sd: float | None
     ratio: float | None
     ratio_low: float | None
     ratio_high: float | None
@@ -149,7 +149,7 @@ def judge_distances(
     candidate: Mapping[Comparison, NDArray[np.float64]],
     between: Mapping[Comparison, NDArray[np.float64]],
 ) -> Judgement:
-    """Judge a candidate from Kolmogorov-Smirnov distances.
+    """Judge a candidate from distances between runs.
 
     ``between`` is symmetric, shape ``(n, n)``: between n runs of the reference. ``candidate`` has shape ``(n,)``
     where runs are paired: between the candidate's and the reference's run of each seed. Unpaired it has shape
@@ -191,7 +191,7 @@ def _comparisons(ensembles: Sequence[Ensemble]) -> list[Comparison]:
 
 def _distance(a: Statistics, b: Statistics, comparison: Comparison) -> float:
     population, statistic = comparison
-    return ks_distance(a[population][statistic], b[population][statistic])
+    return distance(statistic, a[population][statistic], b[population][statistic])
 
 
 def _matrix(
@@ -292,11 +292,11 @@ def _score(
     return Score(
         population=comparison[0],
         statistic=comparison[1],
-        ks_candidate=by_run.ravel().tolist(),
-        ks_candidate_mean=float(candidate.mean()) if candidate.size else None,
-        ks_baseline=baseline.tolist(),
-        ks_baseline_mean=float(baseline.mean()) if baseline.size else None,
-        ks_baseline_sd=float(baseline.std()) if baseline.size else None,
+        distances=by_run.ravel().tolist(),
+        distance_mean=float(candidate.mean()) if candidate.size else None,
+        baseline=baseline.tolist(),
+        baseline_mean=float(baseline.mean()) if baseline.size else None,
+        baseline_sd=float(baseline.std()) if baseline.size else None,
         ratio=ratio,
         ratio_low=low,
         ratio_high=high,
@@ -325,9 +325,9 @@ def _reasons(verdict: Verdict, scores: Sequence[Score]) -> list[str]:
 def _sentence(score: Score) -> str:
     what = f"{score.statistic} in {score.population}"
     if score.ratio is None:
-        n = sum(distance > 0 for distance in score.ks_candidate)
+        n = sum(distance > 0 for distance in score.distances)
         return (
-            f"{what}: differs from the reference for {n} of {len(score.ks_candidate)} seeds, although"
+            f"{what}: differs from the reference for {n} of {len(score.distances)} seeds, although"
             " the reference realizations do not differ from each other."
         )
     sentence = f"{what}: {score.ratio:.2f} times the distance between reference realizations"

@@ -163,8 +163,8 @@ def _prediction(
     populations = []
     for label in dict.fromkeys(score.population for score in scores):
         own = [score for score in scores if score.population == label]
-        paired = float(np.mean([score.ks_candidate_mean for score in own]))
-        baseline = float(np.mean([score.ks_baseline_mean for score in own]))
+        paired = float(np.mean([score.distance_mean for score in own]))
+        baseline = float(np.mean([score.baseline_mean for score in own]))
         (drawn, held), (drawn_sd, held_sd) = (
             f(activity[label].rates, axis=0).tolist() for f in (np.mean, np.std)
         )

@@ -18,7 +18,7 @@ from pynn_portability.formats.number_format import changed_means
 from pynn_portability.judge import adequacy, verdict
 from pynn_portability.judge.adequacy import Evidence
 from pynn_portability.judge.ensemble import Ensemble, Recording
-from pynn_portability.judge.statistics import STATISTICS
+from pynn_portability.judge.statistics import statistic
 from pynn_portability.predict import mean_field, prediction
 from pynn_portability.probe import selftest
 from pynn_portability.results import elsewhere as foreign
@@ -200,6 +200,7 @@ def _evidence(
             noise=noise,
             last=last,
             origin={"backend": backend, "format": name},
+            statistics=study.statistics.use,
         )
 
     noise = is_reference or study.number_format(name).weights.single_valued
@@ -261,9 +262,9 @@ class _Judged:
                 {
                     "population": population,
                     "statistic": statistic,
-                    "ks_baseline": list(by_pair.values()),
-                    "ks_baseline_mean": float(np.mean(list(by_pair.values()))) if by_pair else None,
-                    "ks_baseline_sd": float(np.std(list(by_pair.values()))) if by_pair else None,
+                    "baseline": list(by_pair.values()),
+                    "baseline_mean": float(np.mean(list(by_pair.values()))) if by_pair else None,
+                    "baseline_sd": float(np.std(list(by_pair.values()))) if by_pair else None,
                 }
                 for (population, statistic), by_pair in self._baseline.items()
             ],
@@ -373,6 +374,7 @@ def _study_entry(study: Study) -> dict[str, Any]:
         "warmup": simulation.warmup,
         "timestep": simulation.timestep,
         "seeds": simulation.seeds,
+        "statistics": study.statistics.use,
     }
 
 
@@ -429,17 +431,22 @@ def _without_folders(sentence: str) -> str:
 
 
 def _means(populations: Sequence[str], ensemble: Ensemble) -> list[dict[str, Any]]:
-    """Mean and SD of every statistic over the neurons (or pairs) of all seeds together."""
+    """Mean and SD of every statistic over the neurons (or pairs, or runs) of all seeds together.
+
+    Of curves there are none.
+    """
     means = []
     for population in populations:
-        for statistic in STATISTICS:
+        for name in ensemble.statistics:
+            if statistic(name).kind == "curve":
+                continue
             values = np.concatenate(
-                [np.empty(0), *(s[population][statistic] for s in ensemble.runs.values())]
+                [np.empty(0), *(s[population][name] for s in ensemble.runs.values())]
             )
             means.append(
                 {
                     "population": population,
-                    "statistic": statistic,
+                    "statistic": name,
                     "mean": float(values.mean()) if values.size else None,
                     "sd": float(values.std()) if values.size else None,
                     "n": values.size,
@@ -453,8 +460,8 @@ def _measured_rates(ensemble: Ensemble, duration: float) -> dict[str, mean_field
     rates = {}
     for population in ensemble.populations:
         rate, cv = (
-            np.concatenate([s[population][statistic] for s in ensemble.runs.values()])
-            for statistic in ("rate", "cv")
+            np.concatenate([s[population].get(name, ()) for s in ensemble.runs.values()])
+            for name in ("rate", "cv")
         )
         if rate.size:
             variation = float(cv.mean()) if cv.size else None

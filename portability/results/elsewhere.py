@@ -12,7 +12,7 @@ from pynn_portability.errors import RequestError, listing
 from pynn_portability.judge import adequacy
 from pynn_portability.judge.adequacy import Evidence
 from pynn_portability.judge.ensemble import Recording
-from pynn_portability.judge.statistics import STATISTICS, ks_distance
+from pynn_portability.judge.statistics import distance
 from pynn_portability.judge.verdict import Pairing
 from pynn_portability.results.judging import Combination, Yardstick
 from pynn_portability.results.missing import Missing
@@ -117,7 +117,12 @@ def _gathered(
 ) -> Evidence:
     simulation = plan.study.simulation
     return adequacy.gather(
-        label, recordings, simulation.warmup, simulation.duration, neurons=neurons or {}
+        label,
+        recordings,
+        simulation.warmup,
+        simulation.duration,
+        neurons=neurons or {},
+        statistics=plan.study.statistics.use,
     )
 
 
@@ -263,20 +268,20 @@ def exchanged(reference: Evidence, candidate: Evidence, scores: list[dict[str, A
     deviating = dict.fromkeys(s["population"] for s in scores if s["verdict"] == "deviates")
     before, after = reference.whole.runs.values(), candidate.whole.runs.values()
 
-    def distance(of_candidate: str, of_reference: str) -> float:
+    def apart(of_candidate: str, of_reference: str) -> float:
         found = [
-            ks_distance(a[of_reference][name], b[of_candidate][name])
+            distance(name, a[of_reference][name], b[of_candidate][name])
             for a in before
             for b in after
-            for name in STATISTICS
+            for name in reference.whole.statistics
         ]
         return sum(found) / len(found)
 
     sentences = []
     for population in deviating:
-        own = distance(population, population)
+        own = apart(population, population)
         others = {
-            other: distance(population, other)
+            other: apart(population, other)
             for other in reference.whole.populations
             if other != population
         }

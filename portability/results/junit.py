@@ -47,8 +47,8 @@ def _case(entry: EnsembleEntry, name: str, result: Error | Failure | Skipped | N
 
 def _result(score: Score) -> Failure | Skipped | None:
     message = (
-        f"KS distance {_number(score.ks_candidate)}, between seeds of the reference "
-        f"{_number(score.ks_baseline_mean)}, ratio {_number(score.ratio)} "
+        f"KS distance {_number(score.distance)}, between seeds of the reference "
+        f"{_number(score.baseline_mean)}, ratio {_number(score.ratio)} "
         f"({_number(score.ratio_low)} to {_number(score.ratio_high)})"
     )
     if score.deviates:

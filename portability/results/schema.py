@@ -40,6 +40,7 @@ class StudyEntry(Part):
     warmup: float = Field(description="model time before it, ms")
     timestep: float = Field(description="the study's time step, ms")
     seeds: list[int] = Field(description="one realization of the network each")
+    statistics: list[str] = Field(description="names of what runs are compared by")
 
 
 class PopulationEntry(Part):
@@ -52,13 +53,13 @@ class PopulationEntry(Part):
 
 
 class Mean(Part):
-    """A statistic over the neurons (or pairs) of all seeds together."""
+    """A statistic over the neurons (or pairs, or runs) of all seeds together; there is none of curves."""
 
     population: str = Field(description="label")
-    statistic: str = Field(description="rate (1/s), cv or cc")
+    statistic: str = Field(description="its name")
     mean: Number = Field(description="mean")
     sd: Number = Field(description="standard deviation")
-    n: int = Field(description="number of neurons or pairs")
+    n: int = Field(description="number of neurons, pairs or runs")
 
 
 class Sparse(Part):
@@ -87,18 +88,19 @@ class RunEntry(Part):
 class Score(Part):
     """One population and statistic of a candidate, or of something else judged like one.
 
-    Kolmogorov-Smirnov distances; see ``docs/verdict.md``.
+    Distances are those of Kolmogorov and Smirnov between distributions, and relative differences between curves; see
+    ``docs/verdict.md``.
     """
 
     population: str = Field(description="label")
-    statistic: str = Field(description="rate, cv or cc")
-    ks_candidate: Number = Field(
+    statistic: str = Field(description="its name")
+    distance: Number = Field(
         description="mean distance from the reference's run of the same seed; unpaired, from all its runs"
     )
-    ks_candidate_runs: list[Number] = Field(description="that distance, by run of the candidate")
-    ks_baseline_mean: Number = Field(description="mean distance between runs of the reference")
-    ks_baseline_sd: Number = Field(description="its standard deviation over pairs of runs")
-    ratio: Number = Field(description="ks_candidate over ks_baseline_mean")
+    distances: list[Number] = Field(description="that distance, by run of the candidate")
+    baseline_mean: Number = Field(description="mean distance between runs of the reference")
+    baseline_sd: Number = Field(description="its standard deviation over pairs of runs")
+    ratio: Number = Field(description="distance over baseline_mean")
     ratio_low: Number = Field(description="lower bound, for all comparisons together")
     ratio_high: Number = Field(description="one-sided upper bound")
     verdict: Literal["pass", "deviates", "inconclusive"] = Field(description="of this comparison")
@@ -113,10 +115,10 @@ class Baseline(Part):
     """Distances between runs of the reference, for one population and statistic."""
 
     population: str = Field(description="label")
-    statistic: str = Field(description="rate, cv or cc")
-    ks_baseline: list[Number] = Field(description="one distance per pair of seeds")
-    ks_baseline_mean: Number = Field(description="their mean")
-    ks_baseline_sd: Number = Field(description="their standard deviation")
+    statistic: str = Field(description="its name")
+    baseline: list[Number] = Field(description="one distance per pair of seeds")
+    baseline_mean: Number = Field(description="their mean")
+    baseline_sd: Number = Field(description="their standard deviation")
 
 
 class PartOfRuns(Part):

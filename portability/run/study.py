@@ -269,6 +269,33 @@ AnyReference = Annotated[
 ]
 
 
+class Judged(Section):
+    """``[statistics]``: what runs are compared by."""
+
+    use: list[str] = Field(
+        default=["rate", "cv", "cc"],
+        min_length=1,
+        max_length=20,
+        description='a list of names of statistics, with "rate" among them',
+    )
+
+    @field_validator("use")
+    @classmethod
+    def _known(cls, names: list[str]) -> list[str]:
+        from pynn_portability.judge.statistics import statistic  # noqa: PLC0415 - keeps `--help` fast
+
+        for name in names:
+            try:
+                statistic(name)
+            except RequestError as error:
+                raise ValueError(str(error)) from None
+            if names.count(name) > 1:
+                raise ValueError(f"{name!r} appears more than once")
+        if "rate" not in names:
+            raise ValueError('must have "rate" among them, on which warnings and predictions rest')
+        return names
+
+
 class Study(Section):
     """A whole study file."""
 
@@ -279,6 +306,7 @@ class Study(Section):
     candidate: list[AnyCandidate] = Field(
         default=[], description="a list of tables, [[candidate]] with double brackets"
     )
+    statistics: Judged = Field(default=Judged(), description="a table [statistics]")
     backends: dict[str, dict[str, Any]] = Field(
         default={}, description="one table per backend, such as [backends.nest]"
     )
@@ -501,6 +529,26 @@ def _check_backends(study: Study) -> None:
             )
 
 
+def _check_statistics(study: Study, timestep: float) -> None:
+    """Bins of whole steps, and enough of them."""
+    from pynn_portability.judge.statistics import statistic  # noqa: PLC0415 - keeps `--help` fast
+
+    for chosen in map(statistic, study.statistics.use):
+        if chosen.width is None:
+            continue
+        steps = chosen.width / timestep
+        if steps < 1 - 1e-9 or abs(steps - round(steps)) > 1e-6:
+            raise RequestError(
+                f"{study.file}: statistics.use: {chosen.name!r} counts in bins of {chosen.width:g} ms, which must be "
+                f"a whole multiple of all time steps, and one of them is {timestep:g} ms"
+            )
+        if study.simulation.duration < chosen.shortest:
+            raise RequestError(
+                f"{study.file}: statistics.use: {chosen.name!r} needs a simulation.duration of at least "
+                f"{chosen.shortest:g} ms"
+            )
+
+
 def _check_formats(study: Study) -> None:
     """Known names, time steps that fit the durations, and no combination twice."""
 
@@ -515,6 +563,7 @@ def _check_formats(study: Study) -> None:
             raise RequestError(
                 f"{study.file}: {key}: {name!r} does not fit simulation.{error}"
             ) from None
+        _check_statistics(study, timestep)
         return name
 
     reference = (study.reference.backend, study.reference.format)
@@ -574,13 +623,14 @@ def _is_plain(value: object) -> bool:
 
 
 def inventory() -> dict[str, Any]:
-    """What a study file can name, as plain JSON values: models, backends, formats and machines."""
+    """What a study file can name, as plain JSON values: models, backends, formats, machines and statistics."""
     from pynn_portability.backends import names  # noqa: PLC0415
     from pynn_portability.formats.names import (  # noqa: PLC0415
         FORMATS,
         machine_evidence,
         machine_formats,
     )
+    from pynn_portability.judge.statistics import meanings  # noqa: PLC0415
     from pynn_portability.model.scripts import (  # noqa: PLC0415
         load_model,
         model_parameters,
@@ -597,6 +647,7 @@ def inventory() -> dict[str, Any]:
         "formats": list(FORMATS),
         "machines": machine_formats(),
         "evidence": machine_evidence(),
+        "statistics": meanings(),
     }
 
 
