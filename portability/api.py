@@ -14,6 +14,7 @@ A study is planned, run and judged::
 from __future__ import annotations
 
 import inspect
+import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace as replace_fields
@@ -29,12 +30,13 @@ from pynn_portability.predict import prediction, recommendation
 from pynn_portability.probe import selftest
 from pynn_portability.probe.conformance import conformance as probe_backend
 from pynn_portability.reports import write_report
-from pynn_portability.results import taking
+from pynn_portability.results import exporting, taking
 from pynn_portability.results.assembling import Assembled, assemble, exit_code
 from pynn_portability.results.files import write_data
 from pynn_portability.results.schema import StudyResults
-from pynn_portability.run import imported
+from pynn_portability.run import bundle, imported
 from pynn_portability.run import plan as planning
+from pynn_portability.run import study as study_module
 from pynn_portability.run.events import Advanced, Began, Ended, Event, Listener, ignore
 from pynn_portability.run.executor import Executor, execute, stored, summary
 from pynn_portability.run.outcome import Outcome
@@ -117,10 +119,13 @@ class Study:
 
     @classmethod
     def load(cls, file: Path | str) -> Study:
-        """The study of a file."""
+        """The study of a file.
+
+        A bundle of a reference, or the name of one that comes with the package, stands for a study with this
+        reference and without candidates, for spikes from elsewhere.
+        """
         study = cls.__new__(cls)
-        study._description = load_study(Path(file))
-        study._plan = None
+        study._description, study._plan = _study_in(Path(file)), None
         return study
 
     @classmethod
@@ -283,10 +288,40 @@ class Study:
         with _listening(progress) as listener:
             plan = self._planned(listener, store)
             with store.locked():
+                taking.take_reference(plan, store, listener)
                 paths = [Path(file) for file in files]
                 return taking.import_spikes(
                     plan, store, listener, paths, label, given, pairing, trust_pickle, replace
                 )
+
+    def export_reference(
+        self,
+        file: Path | str,
+        folder: Path | str | None = None,
+        *,
+        jobs: int | None = None,
+        progress: bool | Listener = True,
+    ) -> bundle.Contents:
+        """Write the reference to a bundle, by which others judge without simulating it (docs/foreign-spikes.md).
+
+        What is missing of it is simulated. Raises RequestError as `run` does, and for a run that fails.
+        """
+        store, path = Store(Path(folder or self.folder)), Path(file)
+        if not path.parent.is_dir() or path.is_dir():
+            raise RequestError(f"{path}: cannot be written, its folder must be there")
+        with _listening(progress) as listener:
+            plan = self._planned(listener)
+            own = replace_fields(
+                plan, tasks=tuple(t for t in plan.tasks if t.run.role == "reference")
+            )
+            planning.refuse_problems(plan)
+            planning.refuse_unwritable(store.folder)
+            planning.refuse_changing(plan, listener)
+            with store.locked():
+                taking.import_candidates(plan, store, listener)
+                with _runs_kept(store, (OSError, RequestError)):
+                    outcomes = execute(own, store, listener, jobs)
+                    return exporting.export_reference(own, outcomes, store, path, listener)
 
     def remove_spikes(self, label: str, folder: Path | str | None = None) -> None:
         """Remove what was imported under a label; RequestError if there is no such thing."""
@@ -512,6 +547,16 @@ class Results:
 
     def __repr__(self) -> str:
         return f"<Results of {self.content.study.name}: {self.summary}>"
+
+
+def _study_in(file: Path) -> study_module.Study:
+    """The study of a study file, or of a bundle."""
+    path = bundle.find(str(file), Path())
+    if not zipfile.is_zipfile(path):
+        return load_study(file)
+    found = bundle.Bundle(path)
+    values = found.contents.study | {"reference": {"bundle": str(path)}}
+    return study_of(values, Path(), path, found.network())
 
 
 def conformance(

@@ -285,7 +285,13 @@ Replace = Annotated[bool, typer.Option("--replace", help="Replace spikes with th
 
 @app.command()
 def judge(
-    study_file: StudyFile,
+    study_file: Annotated[
+        Path,
+        typer.Argument(
+            metavar="STUDY.toml|REFERENCE.zip",
+            help="The study file, or a bundle of a reference, or the name of one that comes along.",
+        ),
+    ],
     spikes: Spikes,
     label: Label,
     map_file: MapFile = None,
@@ -315,6 +321,31 @@ def judge(
         terminal.imported(found)
         results = study.run(out, jobs=jobs)
         _end_with_verdicts(results, exit_zero)
+
+
+reference = typer.Typer(
+    no_args_is_help=True, help="References that travel: judged by without simulating them."
+)
+app.add_typer(reference, name="reference")
+
+
+@reference.command("export")
+def export_reference(
+    study_file: StudyFile,
+    file: Annotated[
+        Path, typer.Option("--output", "-o", metavar="FILE.zip", help="The bundle to be written.")
+    ],
+    out: Out = None,
+    jobs: Jobs = None,
+) -> None:
+    """Write a study's reference to one file, by which others judge their spikes. Simulates what is missing."""
+    with _explained():
+        from pynn_portability.api import Study
+
+        contents = Study.load(study_file).export_reference(file, out, jobs=jobs)
+        terminal.say(
+            f"{file}: {contents.origin}, {contents.duration:g} ms each, {file.stat().st_size / 2**20:.1f} MiB"
+        )
 
 
 @app.command("import")

@@ -495,6 +495,7 @@ def inventory(names: Mapping[str, Any]) -> None:
         rows.append((name, title, known["evidence"]))
     table(("machine", "", "evidence"), rows)
     table(("statistic", ""), list(names["statistics"].items()))
+    say(f"references {', '.join(names['references'])}")
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

@@ -16,12 +16,14 @@ from pynn_portability.results.elsewhere import (
     reference_recordings,
 )
 from pynn_portability.run import imported
+from pynn_portability.run.bundle import Bundle, find, realization_digest
 from pynn_portability.run.events import Began, Ended, Listener
 from pynn_portability.run.executor import stored_reference
 from pynn_portability.run.imported import Imported
 from pynn_portability.run.plan import Plan
 from pynn_portability.run.record import IMPORTED
 from pynn_portability.run.store import Store
+from pynn_portability.run.study import BundleReference
 from pynn_portability.spikes import intake
 from pynn_portability.spikes.mapping import Map, read_map
 
@@ -114,6 +116,7 @@ def import_candidates(plan: Plan, store: Store, listener: Listener) -> None:
     """
     known = {record.label: record for record in imported.ensembles(store.folder)}
     _refuse_missing(plan, known)
+    take_reference(plan, store, listener)
     for candidate in plan.study.imported:
         record = known.get(candidate.label)
         paths = candidate.files(plan.study.base)
@@ -128,6 +131,73 @@ def import_candidates(plan: Plan, store: Store, listener: Listener) -> None:
             )
         except RequestError as error:
             raise RequestError(f"{plan.study.file}: {candidate.label!r}: {error}") from None
+
+
+def take_reference(plan: Plan, store: Store, listener: Listener) -> None:
+    """Keep the runs of the bundle that is a study's reference, unless they are there as they are, or it has none.
+
+    Raises RequestError for a bundle that is damaged, or of something else than the study.
+    """
+    study, reference = plan.study, plan.study.reference
+    if not isinstance(reference, BundleReference):
+        return
+    path = find(reference.bundle, study.base)
+    known = {record.label: record for record in imported.ensembles(store.folder)}
+    record = known.get(reference.format)
+    if record and not mismatch(record, plan) and not path.exists():
+        return
+    listener(Began(READING))
+    bundle = Bundle(path)
+    contents, simulation = bundle.contents, study.simulation
+    pairing: Pairing = "unpaired"
+    reason = "the network of this study is another one"
+    if contents.network == plan.network.fingerprint():
+        reason = "this version draws other realizations"
+        own = realization_digest(plan.network, bundle.seeds[0], contents.timestep)
+        pairing = "paired" if contents.realization == own else "unpaired"
+    files = {path.name: bundle.digest()}
+    same = record and (record.files, record.pairing) == (files, pairing)
+    if record and same and not mismatch(record, plan):
+        listener(Ended(READING))
+        return
+    _refuse_other(plan, bundle)
+    runs = {seed: bundle.run(seed, simulation.warmup, simulation.duration) for seed in bundle.seeds}
+    notes = [f"{contents.origin}, made on {contents.created[:10]}"]
+    if pairing == "unpaired" and study.simulated:
+        notes.append(f"simulated candidates are compared with it unpaired, as {reason}")
+    taken = intake.Intake(runs, {}, _tally(path.name, bundle), notes, [], files)
+    times = simulation.warmup, simulation.duration
+    imported.add(store.folder, reference.format, taken, {}, pairing, *times, replace=True)
+    listener(Ended(READING))
+
+
+def _refuse_other(plan: Plan, bundle: Bundle) -> None:
+    """Raise RequestError for a bundle of other populations, another time step or too short a time."""
+    contents, simulation = bundle.contents, plan.study.simulation
+    sizes = {p.label: p.size for p in plan.network.compared}
+    where = f"{plan.study.file}: reference.bundle: {bundle.path}"
+    if contents.sizes != sizes:
+        labels = sorted(set(contents.sizes.items()) ^ set(sizes.items()))
+        raise RequestError(
+            f"{where}: is a reference for other populations than the study's network has, {labels[0][0]!r} among them"
+        )
+    if contents.timestep != simulation.timestep:
+        raise RequestError(
+            f"{where}: has a time step of {contents.timestep:g} ms, and the study one of {simulation.timestep:g} ms"
+        )
+    if simulation.duration > contents.duration + contents.timestep / 2:
+        raise RequestError(
+            f"{where}: has {contents.duration:g} ms, and the study analyses {simulation.duration:g} ms; at most "
+            "as much is allowed"
+        )
+
+
+def _tally(name: str, bundle: Bundle) -> list[intake.Understood]:
+    return [
+        intake.Understood(name, label, seed, count, None, None, None)
+        for seed in bundle.seeds
+        for label, count in bundle.contents.spikes[str(seed)].items()
+    ]
 
 
 def _refuse_missing(plan: Plan, known: Collection[str]) -> None:

@@ -129,6 +129,8 @@ def _networks(
 ) -> tuple[Study, dict[float, Network], list[str]]:
     """The study with its times, networks by time step, and what is to be said about where they come from."""
     script = study.script
+    if study.given_network is not None:
+        return study, {study.simulation.timestep: study.given_network}, []
     if store and script and not script.is_file():
         study = stored_networks.completed(study, store)
         if study.complete:
@@ -164,7 +166,7 @@ def refuse_invalid(study: Study, network: Network, timestep: float) -> None:
 def refuse_changing(plan: Plan, listener: Listener = ignore) -> None:
     """Raise ``RequestError`` when the model script builds another network the second time."""
     study = plan.study
-    if study.script is None or study.model.stock:
+    if study.script is None or study.model.stock or study.given_network is not None:
         return
     again = captured(study, plan.networks, listener, quiet=True)
     if any(again[t].fingerprint() != plan.networks[t].fingerprint() for t in again):

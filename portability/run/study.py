@@ -37,6 +37,7 @@ from pynn_portability.tables import (
 if TYPE_CHECKING:
     from pynn_portability.backends import Options
     from pynn_portability.formats.number_format import NumberFormat
+    from pynn_portability.model.network import Network
 
 MAX_SEED = 2**32 - 1  # the largest seed that every simulator's generator takes
 MAX_SEEDS = 10_000
@@ -254,9 +255,26 @@ class SpikesReference(SpikesCandidate):
         return self.label
 
 
+class BundleReference(Section):
+    """``[reference]`` from a bundle, see docs/foreign-spikes.md."""
+
+    bundle: str = Field(
+        min_length=1,
+        description='the path of a bundle, such as "reference.zip", or the name of a shipped one',
+    )
+
+    @property
+    def backend(self) -> str:
+        return IMPORTED
+
+    @property
+    def format(self) -> str:
+        return Path(self.bundle).stem if self.bundle.endswith(".zip") else self.bundle
+
+
 def _kind(value: object) -> str:
     given = value if isinstance(value, Mapping) else vars(value) if value else {}
-    return "imported" if "spikes" in given else "simulated"
+    return "bundle" if "bundle" in given else "imported" if "spikes" in given else "simulated"
 
 
 AnyCandidate = Annotated[
@@ -264,7 +282,9 @@ AnyCandidate = Annotated[
     Discriminator(_kind),
 ]
 AnyReference = Annotated[
-    Annotated[Reference, Tag("simulated")] | Annotated[SpikesReference, Tag("imported")],
+    Annotated[Reference, Tag("simulated")]
+    | Annotated[SpikesReference, Tag("imported")]
+    | Annotated[BundleReference, Tag("bundle")],
     Discriminator(_kind),
 ]
 
@@ -314,6 +334,12 @@ class Study(Section):
     _file: Path = PrivateAttr(default=Path())
     _base: Path = PrivateAttr(default=Path())
     _formats: dict[str, NumberFormat] = PrivateAttr(default_factory=dict)
+    _given: Network | None = PrivateAttr(default=None)
+
+    @property
+    def given_network(self) -> Network | None:
+        """The network, where it came with the study, so that no model is needed."""
+        return self._given
 
     @property
     def file(self) -> Path:
@@ -437,14 +463,21 @@ def load_study(path: Path) -> Study:
     return _checked(study, path, path.parent)
 
 
-def study_of(values: Mapping[str, Any], base: Path, name: Path = Path("study")) -> Study:
+def study_of(
+    values: Mapping[str, Any],
+    base: Path,
+    name: Path = Path("study"),
+    network: Network | None = None,
+) -> Study:
     """A study from what a study file would hold; paths in it are relative to ``base``.
 
-    ``name`` stands for the file in messages.
+    ``name`` stands for the file in messages. With its ``network``, the model is not built.
 
     Raises ``RequestError`` as `load_study` does.
     """
-    return _checked(checked_table(values, Study, str(name)), name, base)
+    study = checked_table(values, Study, str(name))
+    study._given = network
+    return _checked(study, name, base)
 
 
 def _checked(study: Study, file: Path, base: Path) -> Study:
@@ -497,18 +530,20 @@ def _check_imported(study: Study) -> None:
     """Labels that can be names, each once."""
     from pynn_portability.run.imported import folder_name  # noqa: PLC0415
 
-    given: list[tuple[str, Section]] = [("reference.label", study.reference)]
+    key = "bundle" if isinstance(study.reference, BundleReference) else "label"
+    given: list[tuple[str, Section]] = [(f"reference.{key}", study.reference)]
     given += [(place(("candidate", i, "label")), c) for i, c in enumerate(study.candidate)]
     seen: set[str] = set()
     for key, item in given:
-        if isinstance(item, SpikesCandidate):
+        if isinstance(item, SpikesCandidate | BundleReference):
+            label = item.format if isinstance(item, BundleReference) else item.label
             try:
-                name = folder_name(item.label)
+                name = folder_name(label)
             except RequestError as error:
                 raise RequestError(f"{study.file}: {key}: {error}") from None
             if name in seen:
                 raise RequestError(
-                    f"{study.file}: {key}: {item.label!r} is the label of other spikes, too"
+                    f"{study.file}: {key}: {label!r} is the label of other spikes, too"
                 )
             seen.add(name)
 
@@ -598,7 +633,7 @@ def _check_model(study: Study) -> None:
             f'"{reference}:function", and a whole script by the key script'
         )
     try:
-        if reference and ":" not in reference:
+        if reference and ":" not in reference and study.given_network is None:
             load_model(reference, study.base)
     except RequestError as error:
         hint = similar(reference, shipped_models())
@@ -636,6 +671,7 @@ def inventory() -> dict[str, Any]:
         model_parameters,
         shipped_models,
     )
+    from pynn_portability.run.bundle import shipped  # noqa: PLC0415
 
     models = [
         {"name": name, "parameters": model_parameters(load_model(name, Path()))}
@@ -648,6 +684,7 @@ def inventory() -> dict[str, Any]:
         "machines": machine_formats(),
         "evidence": machine_evidence(),
         "statistics": meanings(),
+        "references": sorted(shipped()),
     }
 
 
