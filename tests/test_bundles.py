@@ -13,19 +13,20 @@ from command_line import portability
 
 import pynn_portability as pp
 from pynn_portability.errors import RequestError
+from pynn_portability.model.scripts import capture, load_model
 from pynn_portability.run import bundle
 from pynn_portability.run.bundle import Bundle
 from pynn_portability.spikes.blocks import from_neo
 
 MODEL = """
-def build(sim, size=60, rate=9000.0):
+def build(sim, size=60, rate=9000.0, inputs=5):
     cells = sim.Population(size, sim.IF_curr_exp(), label="E")
     cells.record("spikes")
     noise = sim.Population(size, sim.SpikeSourcePoisson(rate=rate), label="noise")
     sim.Projection(noise, cells, sim.OneToOneConnector(), sim.StaticSynapse(weight=0.15, delay=1.5))
     weight = sim.RandomDistribution("normal", mu=0.05, sigma=0.01)
     sim.Projection(
-        cells, cells, sim.FixedNumberPreConnector(5), sim.StaticSynapse(weight=weight, delay=1.5)
+        cells, cells, sim.FixedNumberPreConnector(inputs), sim.StaticSynapse(weight=weight, delay=1.5)
     )
 """
 TIMES = "[simulation]\nduration = 600.0\nwarmup = 100.0\n"
@@ -168,13 +169,37 @@ def test_a_shorter_time_is_a_part_of_the_bundle(folder: Path, tmp_path: Path) ->
     assert rate.mean == pytest.approx(sum(c.steps.size for c in counts) / 3 / 60 / 0.25)
 
 
-def test_another_network_is_compared_unpaired_and_said(folder: Path, tmp_path: Path) -> None:
-    results = with_bundle(folder, build='"model.py:build"\nrate = 9100.0').run(
-        tmp_path / "out", progress=False
-    )
-    assert {c.pairing for c in results.content.candidates} == {"unpaired"}
-    (note,) = (n for n in results.content.reference.notes if "unpaired, as" in n)
-    assert "the network of this study is another one" in note
+@pytest.mark.parametrize(
+    ("parameter", "pairing"), [("rate = 9100.0", "paired"), ("inputs = 6", "unpaired")]
+)
+def test_another_network_is_said_and_paired_only_if_it_is_wired_alike(
+    folder: Path, tmp_path: Path, parameter: str, pairing: str
+) -> None:
+    build = f'"model.py:build"\n{parameter}'
+    results = with_bundle(folder, build=build).run(tmp_path / "out", progress=False)
+    assert {c.pairing for c in results.content.candidates} == {pairing}
+    notes = "; ".join(results.content.reference.notes)
+    assert "the network of this study is not in all numbers the one that it is of" in notes
+    assert ("realizations are others" in notes) == (pairing == "unpaired")
+
+
+def test_the_shipped_reference_is_of_the_shipped_model() -> None:
+    found = Bundle(bundle.shipped()["microcircuit-0.1"])
+    study = pp.Study.load("microcircuit-0.1")
+    network = found.network()
+    assert study.name == "microcircuit-0.1"
+    assert (found.contents.duration, found.seeds) == (10_000.0, list(range(1, 11)))
+    model = {k: v for k, v in found.contents.study["model"].items() if k != "build"}
+    built = capture(load_model("microcircuit", Path()), model, 0.1)
+    assert [(p.label, p.size) for p in built.populations] == [
+        (p.label, p.size) for p in network.populations
+    ]
+    assert bundle.realization_digest(built, 1, 0.1) == found.contents.realization
+    rates = [
+        p.steps.size / p.size / 10 for p in found.run(10, 1000.0, 10_000.0).populations.values()
+    ]
+    # its rates on NEST (docs/microcircuit.md has those of other scales)
+    assert rates == pytest.approx([0.48, 2.1, 4.0, 5.0, 6.7, 7.8, 0.82, 7.0], rel=0.1)
 
 
 @pytest.mark.parametrize(

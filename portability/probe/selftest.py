@@ -63,14 +63,19 @@ def spike_faults(plan: Plan, store: Store, listener: Listener) -> list[Finding]:
         o.run.seed: Recording(store.spikes_file(o.record.key)) for o in outcomes if o.record
     }
     listener(Began(PLANTED))
-    reference = Ensemble.of("reference", recordings, Excerpt(warmup))
+    excerpt = Excerpt(warmup, statistics=tuple(plan.study.statistics.use))
+    reference = Ensemble.of("reference", recordings, excerpt)
     baseline = baseline_distances(reference)
 
     def judged(name: str, size: float) -> Judgement:
         listener(Advanced(PLANTED, phase=f"{name}, size {size:g}"))
         fault = SPIKE_FAULTS[name]
         faulty = {
-            seed: statistics(faulty_spikes(recording.spikes, fault, size, warmup, seed), warmup)
+            seed: statistics(
+                faulty_spikes(recording.spikes, fault, size, warmup, seed),
+                warmup,
+                excerpt.statistics,
+            )
             for seed, recording in recordings.items()
         }
         return judge(reference, Ensemble(name, faulty), baseline)
@@ -100,9 +105,11 @@ def model_faults(
     emulated = plan_study(study, listener, store)
     refuse_problems(emulated)
 
+    excerpt = Excerpt(study.simulation.warmup, statistics=tuple(plan.study.statistics.use))
+
     def simulated(label: str, tasks: Sequence[Task]) -> Ensemble:
         outcomes = execute(replace(emulated, tasks=tuple(tasks)), store, listener, jobs)
-        return _ensemble(label, outcomes, store, study.simulation.warmup)
+        return _ensemble(label, outcomes, store, excerpt)
 
     sound = [t for t in emulated.tasks if t.run.role == "reference"]
     reference = simulated("emulator double", sound)
@@ -179,7 +186,7 @@ def _with_fault(task: Task, plan: Plan, name: str, size: float) -> Task:
     return replace(task, network=network, request=request)
 
 
-def _ensemble(label: str, outcomes: Sequence[Outcome], store: Store, warmup: float) -> Ensemble:
+def _ensemble(label: str, outcomes: Sequence[Outcome], store: Store, excerpt: Excerpt) -> Ensemble:
     """The ensemble of runs that were made; RequestError if one failed."""
     recordings = {}
     for outcome in outcomes:
@@ -189,4 +196,4 @@ def _ensemble(label: str, outcomes: Sequence[Outcome], store: Store, warmup: flo
                 f"{outcome.log})"
             )
         recordings[outcome.run.seed] = Recording(store.spikes_file(outcome.record.key))
-    return Ensemble.of(label, recordings, Excerpt(warmup))
+    return Ensemble.of(label, recordings, excerpt)

@@ -150,9 +150,7 @@ def take_reference(plan: Plan, store: Store, listener: Listener) -> None:
     bundle = Bundle(path)
     contents, simulation = bundle.contents, study.simulation
     pairing: Pairing = "unpaired"
-    reason = "the network of this study is another one"
-    if contents.network == plan.network.fingerprint():
-        reason = "this version draws other realizations"
+    if not study.model.stock and contents.sizes == _sizes(plan):
         own = realization_digest(plan.network, bundle.seeds[0], contents.timestep)
         pairing = "paired" if contents.realization == own else "unpaired"
     files = {path.name: bundle.digest()}
@@ -163,8 +161,12 @@ def take_reference(plan: Plan, store: Store, listener: Listener) -> None:
     _refuse_other(plan, bundle)
     runs = {seed: bundle.run(seed, simulation.warmup, simulation.duration) for seed in bundle.seeds}
     notes = [f"{contents.origin}, made on {contents.created[:10]}"]
+    if contents.network != plan.network.fingerprint():
+        notes.append("the network of this study is not in all numbers the one that it is of")
     if pairing == "unpaired" and study.simulated:
-        notes.append(f"simulated candidates are compared with it unpaired, as {reason}")
+        notes.append(
+            "simulated candidates are compared with it unpaired, as their realizations are others"
+        )
     taken = intake.Intake(runs, {}, _tally(path.name, bundle), notes, [], files)
     times = simulation.warmup, simulation.duration
     imported.add(store.folder, reference.format, taken, {}, pairing, *times, replace=True)
@@ -174,7 +176,7 @@ def take_reference(plan: Plan, store: Store, listener: Listener) -> None:
 def _refuse_other(plan: Plan, bundle: Bundle) -> None:
     """Raise RequestError for a bundle of other populations, another time step or too short a time."""
     contents, simulation = bundle.contents, plan.study.simulation
-    sizes = {p.label: p.size for p in plan.network.compared}
+    sizes = _sizes(plan)
     where = f"{plan.study.file}: reference.bundle: {bundle.path}"
     if contents.sizes != sizes:
         labels = sorted(set(contents.sizes.items()) ^ set(sizes.items()))
@@ -190,6 +192,10 @@ def _refuse_other(plan: Plan, bundle: Bundle) -> None:
             f"{where}: has {contents.duration:g} ms, and the study analyses {simulation.duration:g} ms; at most "
             "as much is allowed"
         )
+
+
+def _sizes(plan: Plan) -> dict[str, int]:
+    return {p.label: p.size for p in plan.network.compared}
 
 
 def _tally(name: str, bundle: Bundle) -> list[intake.Understood]:
