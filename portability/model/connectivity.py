@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, ClassVar, NamedTuple, Protocol
 
@@ -161,6 +161,16 @@ class ConnectionRule(ABC):
         """A rule with as many synapses and another law of in-degrees, if there is one, else itself."""
         return self
 
+    def with_inputs(self, inputs: float, ends: Ends) -> ConnectionRule:
+        """A rule of its kind by which a target neuron has so many ``inputs`` on average.
+
+        As nearly as whole numbers allow. More inputs than there are sources are multapses. RequestError for a
+        rule that has no such number.
+        """
+        raise RequestError(
+            f"{self.connector} says who is connected with whom, and not how many inputs a neuron has"
+        )
+
 
 class OwnRule(ConnectionRule):
     """A rule for which PyNN has no connector: simulators get its pairs."""
@@ -258,6 +268,12 @@ class FixedProbability(ConnectionRule):
         sources, p = ends.n_sources - _without_itself(self, ends), self.probability
         return Indegrees(sources * p, sources * p * (1 - p), sources, True)
 
+    def with_inputs(self, inputs: float, ends: Ends) -> ConnectionRule:
+        sources = ends.n_sources - _without_itself(self, ends)
+        if inputs <= sources:
+            return replace(self, probability=inputs / sources if sources else 0.0)
+        return FixedNumberPre(round(inputs), True, self.self_connections)
+
 
 @dataclass(frozen=True)
 class FixedTotalNumber(ConnectionRule):
@@ -305,6 +321,11 @@ class FixedTotalNumber(ConnectionRule):
     def with_other_indegrees(self, ends: Ends) -> ConnectionRule:
         return FixedNumberPre(round(self.n / ends.n_targets), with_replacement=True)
 
+    def with_inputs(self, inputs: float, ends: Ends) -> ConnectionRule:
+        n = round(inputs * ends.n_targets)
+        enough = n <= ends.n_sources * (ends.n_targets - _without_itself(self, ends))
+        return replace(self, n=n, with_replacement=self.with_replacement or not enough)
+
 
 @dataclass(frozen=True)
 class FixedNumber(ConnectionRule):
@@ -338,6 +359,13 @@ class FixedNumber(ConnectionRule):
     @abstractmethod
     def available(self, ends: Ends) -> int:
         """Number of cells that each chooses from."""
+
+    def _with_number(self, n: int, ends: Ends) -> FixedNumber:
+        """With ``n`` partners of each cell, several times the same where there are not so many."""
+        if isinstance(self.n, Distribution):
+            raise RequestError(f"{self.connector} draws its numbers from a distribution")
+        repeated = self.with_replacement or n > self.available(ends)
+        return replace(self, n=n, with_replacement=repeated)
 
     def _rows(self, n_rows: int, n_partners: int, ends: Ends, draws: Draws) -> Rows:
         numbers = (
@@ -382,6 +410,9 @@ class FixedNumberPre(FixedNumber):
     def with_other_indegrees(self, ends: Ends) -> ConnectionRule:
         return FixedTotalNumber(round(self._moments()[0] * ends.n_targets))
 
+    def with_inputs(self, inputs: float, ends: Ends) -> ConnectionRule:
+        return self._with_number(round(inputs), ends)
+
 
 @dataclass(frozen=True)
 class FixedNumberPost(FixedNumber):
@@ -410,6 +441,9 @@ class FixedNumberPost(FixedNumber):
         variance = float((within + (per_target - mean) ** 2) @ probability)
         distinct = not self.with_replacement and numbers.max(initial=0.0) <= targets
         return Indegrees(sources * mean, sources * variance, sources, distinct)
+
+    def with_inputs(self, inputs: float, ends: Ends) -> ConnectionRule:
+        return self._with_number(round(inputs * ends.n_targets / max(ends.n_sources, 1)), ends)
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from pynn_portability.errors import RequestError
 from pynn_portability.model.distribution import Distribution
 from pynn_portability.model.network import (
     Network,
@@ -34,8 +35,13 @@ class ModelFault:
     options: Mapping[str, int] = field(default_factory=dict)
 
 
-def _scaled(value: Value, factor: float) -> Value:
-    """A quantity times ``factor``, distributions with their spread."""
+def scaled_value(value: Value, factor: float) -> Value:
+    """A quantity times ``factor``, distributions with their spread.
+
+    RequestError for a distribution that is none of its kind when it is multiplied.
+    """
+    if factor == 1:
+        return value
     if not isinstance(value, Distribution):
         return value * factor
     p = dict(value.parameters)
@@ -49,9 +55,13 @@ def _scaled(value: Value, factor: float) -> Value:
     }
     if value.name == "lognormal":
         p["mu"] += float(np.log(factor))
-    else:
-        for name in names.get(value.name, ()):
+    elif value.name in names:
+        for name in names[value.name]:
             p[name] *= factor
+    else:
+        raise RequestError(
+            f"numbers drawn from {value.name!r} cannot be scaled; allowed are lognormal, {', '.join(names)}"
+        )
     return Distribution(value.name, p)
 
 
@@ -85,7 +95,7 @@ def _plus(value: Value, amount: float) -> Value:
 
 
 def _weights_scaled(network: Network, size: float) -> Network:
-    return _each_projection(network, lambda p: replace(p, weight=_scaled(p.weight, 1 + size)))
+    return _each_projection(network, lambda p: replace(p, weight=scaled_value(p.weight, 1 + size)))
 
 
 def _weights_spread(network: Network, size: float) -> Network:
@@ -96,7 +106,8 @@ def _synapses_slower(network: Network, size: float) -> Network:
     return _each_neuron(
         network,
         lambda p: {
-            n: _scaled(p.parameters[n], 1 + size) for n in p.cell.synaptic_time_constants.values()
+            n: scaled_value(p.parameters[n], 1 + size)
+            for n in p.cell.synaptic_time_constants.values()
         },
     )
 
@@ -145,7 +156,8 @@ def _other_connectivity(network: Network, size: float) -> Network:
 
 def _drive_stronger(network: Network, size: float) -> Network:
     return replace(
-        network, drives=tuple(replace(d, rate=_scaled(d.rate, 1 + size)) for d in network.drives)
+        network,
+        drives=tuple(replace(d, rate=scaled_value(d.rate, 1 + size)) for d in network.drives),
     )
 
 

@@ -1,0 +1,407 @@
+"""Smaller networks keep what their method promises, equal a calculation by hand, and are refused where they cannot."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from pynn_portability.errors import RequestError
+from pynn_portability.model.connectivity import (
+    AllToAll,
+    ConnectionRule,
+    FixedNumberPost,
+    FixedNumberPre,
+    FixedProbability,
+    FixedTotalNumber,
+    OneToOne,
+)
+from pynn_portability.model.distribution import Distribution
+from pynn_portability.model.network import Network, PoissonDrive, Population, Projection
+from pynn_portability.model.scripts import capture, load_model
+from pynn_portability.realize.distributions import mean_and_sd
+from pynn_portability.realize.downscaling import Scaling, downscale, sources_without_rate
+
+TAU_E, TAU_I = 0.5, 2.0  # ms
+CELLS = {
+    "cm": 0.25,
+    "tau_m": 10.0,
+    "tau_syn_E": TAU_E,
+    "tau_syn_I": TAU_I,
+    "tau_refrac": 2.0,
+    "v_rest": -65.0,
+    "v_reset": -65.0,
+    "v_thresh": -50.0,
+    "i_offset": 0.1,
+}
+RATES = {"E": 4.0, "I": 7.0}
+
+
+def normal(mean: float, sd: float) -> Distribution:
+    return Distribution("normal", {"mu": mean, "sigma": sd})
+
+
+def network(**connectors: ConnectionRule) -> Network:
+    """Excitatory and inhibitory cells, each with recurrent input and a drive."""
+    rules = {
+        "EE": FixedNumberPre(80, with_replacement=True),
+        "IE": FixedTotalNumber(4000),
+        "EI": FixedProbability(0.2),
+        "II": FixedNumberPost(10),
+        **connectors,
+    }
+    weights = {"E": normal(0.08, 0.008), "I": normal(-0.16, 0.02)}
+    return Network(
+        populations=tuple(
+            Population(label, size, "IF_curr_exp", CELLS, {"v": normal(-58.0, 5.0)}, recorded=True)
+            for label, size in (("E", 400), ("I", 100))
+        ),
+        projections=tuple(
+            Projection(
+                f"{source}->{target}",
+                source,
+                target,
+                "excitatory" if source == "E" else "inhibitory",
+                rules[target + source],
+                weights[source],
+                1.5,
+            )
+            for target in "EI"
+            for source in "EI"
+        ),
+        drives=tuple(
+            PoissonDrive(f"drive {label}", label, "excitatory", 8000.0, 0.09, 1.5) for label in "EI"
+        ),
+    )
+
+
+def moments(found: Network, label: str, rates: dict[str, float]) -> tuple[float, float, float]:
+    """Mean (nA) and variance (nA²) of the input current, and variance of its recurrent part, in plain sums.
+
+    For exponential currents: sums over inputs of J K nu tau, and of (J² + SD²) K nu tau / 2.
+    """
+    mean, recurrent, outside = found.population(label).parameters["i_offset"], 0.0, 0.0
+    for p in found.projections:
+        if p.target == label:
+            tau = 1e-3 * (TAU_E if p.receptor == "excitatory" else TAU_I)
+            inputs = p.connector.indegrees(found.ends(p)).mean
+            weight, sd = mean_and_sd(p.weight)
+            mean += weight * inputs * rates[p.source] * tau
+            recurrent += (weight**2 + sd**2) * inputs * rates[p.source] * tau / 2
+    for d in found.drives:
+        if d.target == label:
+            tau = 1e-3 * (TAU_E if d.receptor == "excitatory" else TAU_I)
+            mean += float(d.weight) * float(d.rate) * tau  # type: ignore[arg-type]
+            outside += float(d.weight) ** 2 * float(d.rate) * tau / 2  # type: ignore[arg-type]
+    return mean, recurrent + outside, recurrent
+
+
+@pytest.mark.parametrize("text", ["N=1", "K=1:sqrt", "K=1:linear", "N=1.0,K=1.0:resolve"])
+def test_at_full_scale_nothing_changes_to_the_last_bit(text: str) -> None:
+    whole = network()
+    found = downscale(whole, Scaling.parse(text), {})
+    assert found.network is whole
+    assert found.network.fingerprint() == whole.fingerprint()
+    assert found.notes == ()
+
+
+def test_fewer_neurons_have_as_many_inputs() -> None:
+    whole = network()
+    found = downscale(whole, Scaling.parse("N=0.5")).network
+    assert [p.size for p in found.populations] == [200, 50]
+    by_label = {p.label: p.connector for p in found.projections}
+    assert by_label["E->E"] == FixedNumberPre(80, with_replacement=True)
+    assert by_label["E->I"] == FixedTotalNumber(2000)
+    assert by_label["I->E"] == FixedProbability(0.4)
+    assert by_label["I->I"] == FixedNumberPost(10)
+    for p in found.projections:
+        before = whole.projection(p.label)
+        inputs = p.connector.indegrees(found.ends(p)).mean
+        assert inputs == pytest.approx(before.connector.indegrees(whole.ends(before)).mean)
+        assert p.weight == before.weight
+    assert found.drives == whole.drives
+    for label in "EI":
+        assert moments(found, label, RATES) == pytest.approx(moments(whole, label, RATES))
+
+
+def test_more_inputs_than_sources_are_several_from_one_and_said() -> None:
+    whole = network(EI=FixedProbability(0.8), EE=FixedNumberPre(300), II=FixedNumberPost(90))
+    found = downscale(whole, Scaling.parse("N=0.5"))
+    connectors = {p.label: p.connector for p in found.network.projections}
+    assert connectors["I->E"] == FixedNumberPre(80, with_replacement=True)
+    assert connectors["E->E"] == FixedNumberPre(300, with_replacement=True)
+    assert connectors["I->I"] == FixedNumberPost(90, with_replacement=True)
+    several = [n for n in found.notes if "a pair may have several synapses" in n]
+    assert [n.partition(":")[0] for n in several] == ["E->E", "I->E", "I->I"]
+
+
+def test_square_root_by_hand() -> None:
+    """One population of 100 neurons with 40 inputs from itself and one drive; f = 0.3."""
+    whole = Network(
+        (Population("E", 100, "IF_curr_exp", CELLS),),
+        (Projection("p", "E", "E", "excitatory", FixedNumberPre(40), normal(0.1, 0.01), 1.5),),
+        (PoissonDrive("d", "E", "excitatory", 9000.0, 0.05, 1.5),),
+    )
+    found = downscale(whole, Scaling.parse("K=0.3:sqrt"), {"E": 5.0})
+    (projection,) = found.network.projections
+    assert projection.connector == FixedNumberPre(12)
+    factor = math.sqrt(40 / 12)  # 1.8257
+    assert projection.weight.parameters["mu"] == pytest.approx(0.1 * factor)  # type: ignore[union-attr]
+    assert projection.weight.parameters["sigma"] == pytest.approx(0.01 * factor)  # type: ignore[union-attr]
+    # 40 inputs of 0.1 nA and 5/s through 0.5 ms make 0.01 nA, 12 of 0.18257 nA make 0.0054772 nA
+    current = found.network.population("E").parameters["i_offset"]
+    assert current == pytest.approx(0.1 + 0.01 - 0.0054772256, rel=1e-9)
+    assert found.network.drives == whole.drives
+    assert found.rows[0].current == pytest.approx(0.0045227744, rel=1e-8)
+    assert found.notes == (
+        "E: 40 -> 12 inputs each; a current of +0.004523 nA; weights times 1.826",
+    )
+
+
+def test_linear_by_hand() -> None:
+    """The same network: J' = J 40 / 12, and the drive is quieter by what the recurrent input has become louder."""
+    whole = Network(
+        (Population("E", 100, "IF_curr_exp", CELLS),),
+        (Projection("p", "E", "E", "excitatory", FixedNumberPre(40), normal(0.1, 0.01), 1.5),),
+        (PoissonDrive("d", "E", "excitatory", 9000.0, 0.05, 1.5),),
+    )
+    found = downscale(whole, Scaling.parse("K=0.3:linear"), {"E": 5.0}).network
+    (projection,), (drive,) = found.projections, found.drives
+    assert projection.weight.parameters["mu"] == pytest.approx(0.1 * 40 / 12)  # type: ignore[union-attr]
+    # times tau / 2: recurrent 40 * 0.0101 * 5 = 2.02, then 2.02 * 40 / 12 = 6.7333; drive 0.0025 * 9000 = 22.5
+    s = (22.5 + 2.02 - 6.733333333) / 22.5
+    assert drive.weight == pytest.approx(0.05 * s)
+    assert drive.rate == pytest.approx(9000.0 / s)
+    assert found.population("E").parameters["i_offset"] == 0.1
+
+
+@pytest.mark.parametrize(
+    ("method", "fraction"),
+    [(m, f) for m in ("sqrt", "linear") for f in (0.9, 0.7, 0.55)]
+    + [("resolve", 0.95), ("resolve", 0.85)],
+)
+@pytest.mark.parametrize("neurons", ["", "N=0.5,"])
+def test_mean_and_variance_of_the_input_are_kept(
+    fraction: float, method: str, neurons: str
+) -> None:
+    whole = network()
+    found = downscale(whole, Scaling.parse(f"{neurons}K={fraction}:{method}"), RATES).network
+    for label in "EI":
+        before, after = (moments(n, label, RATES) for n in (whole, found))
+        assert after[:2] == pytest.approx(before[:2], rel=1e-9)
+        inputs = sum(
+            p.connector.indegrees(found.ends(p)).mean
+            for p in found.projections
+            if p.target == label
+        )
+        all_inputs = sum(
+            p.connector.indegrees(whole.ends(p)).mean
+            for p in whole.projections
+            if p.target == label
+        )
+        assert inputs == pytest.approx(fraction * all_inputs, rel=0.02)
+        if method == "linear":  # the effective connectivity is that of the whole network
+            for p in (p for p in found.projections if p.target == label):
+                w = whole.projection(p.label)
+                feedback, own = (
+                    n.connector.indegrees(net.ends(n)).mean * mean_and_sd(n.weight)[0]
+                    for n, net in ((w, whole), (p, found))
+                )
+                assert own == pytest.approx(feedback)
+        if method == "resolve":
+            parameters = found.population(label).parameters
+            assert parameters["i_offset"] == 0.1
+
+
+def test_the_order_of_neurons_and_inputs_does_not_matter() -> None:
+    both = downscale(network(), Scaling.parse("N=0.5,K=0.5:sqrt"), RATES).network
+    fewer = downscale(network(), Scaling.parse("N=0.5")).network
+    after = downscale(fewer, Scaling.parse("K=0.5:sqrt"), RATES).network
+    assert both.fingerprint() == after.fingerprint()
+
+
+def test_the_smallest_scale_of_a_method_can_be_reached_and_no_smaller_one() -> None:
+    whole = network(II=FixedProbability(0.1))
+    for method in ("linear", "resolve"):
+        with pytest.raises(RequestError, match="the smallest K") as refused:
+            downscale(whole, Scaling.parse(f"K=0.02:{method}"), RATES)
+        smallest = float(str(refused.value).rsplit(" ", 1)[1])
+        assert 0.02 < smallest < 1
+        # in-degrees are rounded, which moves the limit a little
+        downscale(whole, Scaling.parse(f"K={smallest + 0.02:.3f}:{method}"), RATES)
+        with pytest.raises(RequestError, match=f"smallest K .* is {smallest:g}"):
+            downscale(whole, Scaling.parse(f"K={smallest - 0.02:.3f}:{method}"), RATES)
+
+
+def test_the_microcircuit_at_full_scale_has_the_published_limits() -> None:
+    """Methods' limits are functions of constants of the model: f >= V_int / (V_int + V_ext)."""
+    whole = capture(load_model("microcircuit", Path()), {"scale": 1.0}, 0.1)
+    labels = [p.label for p in whole.populations if not p.is_source]
+    full = dict(zip(labels, [0.903, 2.965, 4.414, 5.876, 7.569, 8.633, 1.105, 7.829], strict=True))
+    with pytest.raises(RequestError, match=r"of 'L23E' cannot be kept .* is 0\.9"):
+        downscale(whole, Scaling.parse("K=0.5:linear"), full)
+    downscale(whole, Scaling.parse("K=0.91:linear"), full)
+    downscale(whole, Scaling.parse("K=0.05:resolve"), full)
+    with pytest.raises(RequestError, match="the smallest K"):
+        downscale(whole, Scaling.parse("K=0.01:resolve"), full)
+    # the model's own downscaling of inputs makes up for the same mean, at the same rates
+    own = capture(load_model("microcircuit", Path()), {"scale": 1.0, "k_scale": 0.5}, 0.1)
+    ours = downscale(whole, Scaling.parse("K=0.5:sqrt"), full).network
+    for label in labels:
+        external = sum(
+            float(d.rate) * float(d.weight)  # type: ignore[arg-type]
+            for d in whole.drives
+            if d.target == label
+        )
+        # the model thins the drive as well
+        drive = (1 - math.sqrt(0.5)) * external * 0.5e-3
+        assert own.population(label).parameters["i_offset"] == pytest.approx(
+            ours.population(label).parameters["i_offset"] + drive, rel=1e-3
+        )
+
+
+MISTAKES = {
+    "": "is no scaling, allowed are N=0.5",
+    "0.5": "is no scaling",
+    "N=0.5K=0.5:sqrt": "is no scaling",
+    "N=0.5,": "is no scaling",
+    "K=0.5": "is no scaling",
+    "N=0.5:sqrt": "is no scaling",
+    "K=0.5:sqrt,N=0.5": "is no scaling",
+    "N=.": "is no number",
+    "N=0": "N must be above 0 and at most 1",
+    "N=1.5": "N must be above 0 and at most 1",
+    "K=0:sqrt": "K must be above 0 and at most 1",
+    "N=-0.5": "is no scaling",
+    "K=0.5:square": "'square' is no method, there are sqrt, resolve, linear",
+}
+
+
+@pytest.mark.parametrize("text", MISTAKES)
+def test_what_is_no_scaling_is_refused(text: str) -> None:
+    with pytest.raises(RequestError, match=MISTAKES[text]):
+        Scaling.parse(text)
+
+
+def changed(name: str, **values: Any) -> Network:
+    whole = network()
+    populations = tuple(
+        replace(p, **{k: v for k, v in values.items() if k in ("size", "cell_type")})
+        if p.label == name
+        else p
+        for p in whole.populations
+    )
+    return replace(whole, populations=populations)
+
+
+def with_parameter(name: str, value: Any) -> Network:
+    whole = network()
+    first, second = whole.populations
+    return replace(
+        whole,
+        populations=(replace(first, parameters={**first.parameters, name: value}), second),
+    )
+
+
+IMPOSSIBLE: dict[str, tuple[Network, str, dict[str, float] | None, str]] = {
+    "all to all": (network(EE=AllToAll()), "N=0.5", None, "'E->E': AllToAllConnector says who"),
+    "one to one": (
+        network(EE=OneToOne()),
+        "K=0.5:sqrt",
+        RATES,
+        "'E->E': OneToOneConnector says who",
+    ),
+    "drawn numbers": (
+        network(EE=FixedNumberPre(Distribution("poisson", {"lambda_": 5.0}))),
+        "K=0.5:sqrt",
+        RATES,
+        "FixedNumberPreConnector draws its numbers",
+    ),
+    "one neuron left": (
+        changed("I", size=3),
+        "N=0.3",
+        None,
+        "'I' of 3 would have 1 neurons, at least 2",
+    ),
+    "no synapse left": (network(EE=FixedNumberPre(1)), "K=0.3:sqrt", RATES, "'E->E' would have no"),
+    "conductances": (
+        changed("E", cell_type="IF_cond_exp"),
+        "K=0.5:sqrt",
+        RATES,
+        "'E' has conductance-based synapses, .* N alone is possible",
+    ),
+    "a value for each": (
+        with_parameter("tau_m", np.linspace(9.0, 11.0, 400)),
+        "N=0.5",
+        None,
+        "tau_m of population 'E' is given one by one",
+    ),
+    "different time constants": (
+        with_parameter("tau_syn_E", normal(0.5, 0.1)),
+        "K=0.5:sqrt",
+        RATES,
+        "synaptic time constants differ between neurons of 'E'",
+    ),
+    "drawn currents": (
+        with_parameter("i_offset", normal(0.1, 0.1)),
+        "K=0.5:sqrt",
+        RATES,
+        "i_offset of population 'E' is drawn",
+    ),
+    "no rate": (
+        network(),
+        "K=0.5:sqrt",
+        {"E": 4.0},
+        r"rate of 'I' is not known .* rates = \{I = 5.0\}",
+    ),
+    "rate of nobody": (
+        network(),
+        "K=0.5:sqrt",
+        {**RATES, "X": 1.0},
+        "no population 'X', allowed are E, I",
+    ),
+    "negative rate": (network(), "K=0.5:sqrt", {"E": -1.0, "I": 1.0}, "E = -1.0 is no rate"),
+    "no drive": (
+        replace(network(), drives=()),
+        "K=0.9:linear",
+        RATES,
+        "lowers the variance of a Poisson drive, and 'E' has none",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", IMPOSSIBLE)
+def test_what_has_no_smaller_counterpart_is_refused_by_name(name: str) -> None:
+    whole, text, rates, words = IMPOSSIBLE[name]
+    with pytest.raises(RequestError, match=words) as refused:
+        downscale(whole, Scaling.parse(text), rates)
+    assert "\n" not in str(refused.value)
+
+
+def test_conductances_may_have_fewer_neurons() -> None:
+    found = downscale(changed("E", cell_type="IF_cond_exp"), Scaling.parse("N=0.5")).network
+    assert [p.size for p in found.populations] == [200, 50]
+
+
+def test_rates_of_poisson_sources_are_known() -> None:
+    whole = network()
+    source = Population(
+        "S", 50, "SpikeSourcePoisson", {"rate": 10.0, "start": 0.0, "duration": 1e9}
+    )
+    projection = Projection("S->E", "S", "E", "excitatory", FixedNumberPre(20), 0.1, 1.5)
+    larger = replace(
+        whole,
+        populations=(*whole.populations, source),
+        projections=(*whole.projections, projection),
+    )
+    assert sources_without_rate(larger) == ["E", "I"]
+    found = downscale(larger, Scaling.parse("N=0.5,K=0.5:sqrt"), RATES)
+    assert found.network.population("S").size == 50
+    assert found.network.projection("S->E").connector == FixedNumberPre(10)
+    assert "spike sources are as many as they were: S" in found.notes
+    before, after = (moments(n, "E", {**RATES, "S": 10.0}) for n in (larger, found.network))
+    assert after[:2] == pytest.approx(before[:2])
