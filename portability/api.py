@@ -30,7 +30,7 @@ from pynn_portability.predict import prediction, recommendation
 from pynn_portability.probe import selftest
 from pynn_portability.probe.conformance import conformance as probe_backend
 from pynn_portability.reports import write_report
-from pynn_portability.results import exporting, taking
+from pynn_portability.results import exporting, scaling, taking
 from pynn_portability.results.assembling import Assembled, assemble, exit_code
 from pynn_portability.results.files import write_data
 from pynn_portability.results.schema import StudyResults
@@ -229,7 +229,8 @@ class Study:
             with store.locked():
                 taking.import_candidates(plan, store, listener)
                 with _runs_kept(store, OSError):
-                    outcomes = execute(plan, store, listener, jobs, executor)
+                    plan, waited = _completed(plan, store, listener, jobs, executor)
+                    outcomes = (*execute(plan, store, listener, jobs, executor), *waited)
                 made = any(outcome.record and not outcome.reused for outcome in outcomes)
                 if made:
                     taking.check_again(plan, store)
@@ -251,10 +252,10 @@ class Study:
         store = Store(Path(folder or self.folder))
         with _listening(progress) as listener:
             plan = self._planned(listener, store)
-            outcomes = stored(plan, store)
             with store.locked():
                 taking.import_candidates(plan, store, listener)
-                return _judged(plan, outcomes, store, listener, drawings)
+                plan = scaling.completed(plan, store)
+                return _judged(plan, stored(plan, store), store, listener, drawings)
 
     def import_spikes(
         self,
@@ -426,7 +427,7 @@ class Study:
                 files = [deployment.write(sheet, store.folder)]
                 if (store.folder / "results.json").exists():
                     try:
-                        plan = self._planned(listener, store)
+                        plan = scaling.completed(self._planned(listener, store), store)
                         outcomes = stored(plan, store)
                     except RequestError:
                         return sheet, files
@@ -580,6 +581,26 @@ def explain_spikes(
     """What files of spikes are taken for, without a study: populations, numbers of neurons, units, times."""
     given = read_map(None if map is None else Path(map))
     return intake.explain([Path(file) for file in files], given, trust_pickle)
+
+
+def _completed(
+    plan: Plan, store: Store, listener: Listener, jobs: int | None, executor: Executor | None
+) -> tuple[Plan, list[Outcome]]:
+    """The plan with all runs of smaller networks, and outcomes of those that no rates are known for.
+
+    Simulates the reference first, where they wait for its rates.
+    """
+    if not plan.waiting:
+        return plan, []
+    own = tuple(task for task in plan.tasks if task.run.role == "reference")
+    execute(replace_fields(plan, tasks=own), store, listener, jobs, executor)
+    recordings = scaling.recorded(plan, store)
+    if not recordings:
+        reason = "no run of the reference tells the rates that the smaller network is made with"
+        return plan, [Outcome(run, "", None, skipped=reason) for run in plan.waiting]
+    plan = planning.with_rates(plan, scaling.rates(plan, recordings))
+    planning.refuse_problems(plan)
+    return plan, []
 
 
 def _judged(

@@ -490,7 +490,7 @@ def validate(
             for sentence in found:
                 _say_error(sentence)
             if not found:
-                terminal.say(f"{study_file}: valid, {len(planned.tasks)} runs")
+                terminal.say(f"{study_file}: valid, {len(planned.study.runs())} runs")
                 for note in planned.notes:
                     terminal.say(f"{study_file}: note: {note}")
             wrong = wrong or bool(found)

@@ -139,6 +139,19 @@ def test_more_inputs_than_sources_are_several_from_one_and_said() -> None:
     assert [n.partition(":")[0] for n in several] == ["E->E", "I->E", "I->I"]
 
 
+@pytest.mark.parametrize("method", ["sqrt", "linear"])
+def test_no_projection_vanishes(method: str) -> None:
+    """A single input stays, and weights follow the in-degrees that there are."""
+    whole = network(EE=FixedNumberPre(1), II=FixedNumberPost(1), IE=FixedTotalNumber(1))
+    found = downscale(whole, Scaling.parse(f"K=0.9:{method}"), RATES).network
+    assert found.projection("E->E").connector == FixedNumberPre(1)
+    assert found.projection("I->I").connector == FixedNumberPost(1)
+    assert found.projection("E->I").connector == FixedTotalNumber(1)
+    for label in "EI":
+        before, after = (moments(n, label, RATES) for n in (whole, found))
+        assert after[:2] == pytest.approx(before[:2], rel=1e-9)
+
+
 def test_square_root_by_hand() -> None:
     """One population of 100 neurons with 40 inputs from itself and one drive; f = 0.3."""
     whole = Network(
@@ -327,7 +340,6 @@ IMPOSSIBLE: dict[str, tuple[Network, str, dict[str, float] | None, str]] = {
         None,
         "'I' of 3 would have 1 neurons, at least 2",
     ),
-    "no synapse left": (network(EE=FixedNumberPre(1)), "K=0.3:sqrt", RATES, "'E->E' would have no"),
     "conductances": (
         changed("E", cell_type="IF_cond_exp"),
         "K=0.5:sqrt",

@@ -164,8 +164,8 @@ class ConnectionRule(ABC):
     def with_inputs(self, inputs: float, ends: Ends) -> ConnectionRule:
         """A rule of its kind by which a target neuron has so many ``inputs`` on average.
 
-        As nearly as whole numbers allow. More inputs than there are sources are multapses. RequestError for a
-        rule that has no such number.
+        As nearly as whole numbers allow, and at least one where there are any. More inputs than there are sources
+        are multapses. RequestError for a rule that has no such number.
         """
         raise RequestError(
             f"{self.connector} says who is connected with whom, and not how many inputs a neuron has"
@@ -272,7 +272,7 @@ class FixedProbability(ConnectionRule):
         sources = ends.n_sources - _without_itself(self, ends)
         if inputs <= sources:
             return replace(self, probability=inputs / sources if sources else 0.0)
-        return FixedNumberPre(round(inputs), True, self.self_connections)
+        return FixedNumberPre(_at_least_one(inputs), True, self.self_connections)
 
 
 @dataclass(frozen=True)
@@ -322,7 +322,7 @@ class FixedTotalNumber(ConnectionRule):
         return FixedNumberPre(round(self.n / ends.n_targets), with_replacement=True)
 
     def with_inputs(self, inputs: float, ends: Ends) -> ConnectionRule:
-        n = round(inputs * ends.n_targets)
+        n = _at_least_one(inputs * ends.n_targets)
         enough = n <= ends.n_sources * (ends.n_targets - _without_itself(self, ends))
         return replace(self, n=n, with_replacement=self.with_replacement or not enough)
 
@@ -411,7 +411,7 @@ class FixedNumberPre(FixedNumber):
         return FixedTotalNumber(round(self._moments()[0] * ends.n_targets))
 
     def with_inputs(self, inputs: float, ends: Ends) -> ConnectionRule:
-        return self._with_number(round(inputs), ends)
+        return self._with_number(_at_least_one(inputs), ends)
 
 
 @dataclass(frozen=True)
@@ -443,7 +443,8 @@ class FixedNumberPost(FixedNumber):
         return Indegrees(sources * mean, sources * variance, sources, distinct)
 
     def with_inputs(self, inputs: float, ends: Ends) -> ConnectionRule:
-        return self._with_number(round(inputs * ends.n_targets / max(ends.n_sources, 1)), ends)
+        partners = inputs * ends.n_targets / max(ends.n_sources, 1)
+        return self._with_number(_at_least_one(partners), ends)
 
 
 @dataclass(frozen=True)
@@ -495,6 +496,11 @@ RULES: Mapping[str, type[ConnectionRule]] = {
     )
 }
 """Rules by the name of PyNN's connector, in the order in which they are listed to users."""
+
+
+def _at_least_one(number: float) -> int:
+    """The nearest whole number, but not zero for anything above it."""
+    return max(round(number), 1) if number > 0 else 0
 
 
 def connection_rule(connector: Any, ends: Ends, where: str) -> ConnectionRule:

@@ -221,7 +221,10 @@ def of_study(plan: Plan, measured: Mapping[str, Rates] | None = None) -> list[di
     """
     study = plan.study
     _, *candidates = ((backend, name) for _, backend, name in study.combinations())
-    names = list(dict.fromkeys(name for _, name in candidates))
+    names = list(dict.fromkeys(name for _, name in candidates if not study.port(name).scaling))
+    smaller = {"verdict": None, "reason": "distances of a smaller network are not predicted"}
+    if not names:
+        return [smaller for _ in candidates]
     simulation = study.simulation
     realization = Realization(plan.network, simulation.seeds[0], simulation.timestep)
     formats = [study.number_format(name) for name in names]
@@ -236,7 +239,9 @@ def of_study(plan: Plan, measured: Mapping[str, Rates] | None = None) -> list[di
         for name, number_format, prediction in zip(names, formats, predictions, strict=True)
     }
     return [
-        entries[name]
+        smaller
+        if name not in entries
+        else entries[name]
         | {
             "limits": [
                 *entries[name]["limits"],

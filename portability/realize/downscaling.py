@@ -102,11 +102,15 @@ class Row:
 
 @dataclass(frozen=True)
 class Downscaled:
-    """A smaller network, what became of each population of neurons, and what is to be said, a sentence each."""
+    """A smaller network, what became of each population of neurons, and what is to be said, a sentence each.
+
+    ``rates`` (1/s) are those that it was made with, none if it did not need them.
+    """
 
     network: Network
     rows: tuple[Row, ...]
     notes: tuple[str, ...]
+    rates: Mapping[str, float] = field(default_factory=dict)
 
 
 def downscale(
@@ -124,8 +128,12 @@ def downscale(
     if scaling.inputs == 1:
         return Downscaled(fewer, _rows(network, fewer, {}), _notes(network, fewer, {}))
     changes: dict[str, _Change] = {}
-    result = _fewer_inputs(fewer, scaling, _known_rates(network, rates or {}), changes)
-    return Downscaled(result, _rows(network, result, changes), _notes(network, result, changes))
+    known = _known_rates(network, rates or {})
+    result = _fewer_inputs(fewer, scaling, known, changes)
+    used = {label: known[label] for label in dict.fromkeys(p.source for p in network.projections)}
+    return Downscaled(
+        result, _rows(network, result, changes), _notes(network, result, changes), used
+    )
 
 
 def sources_without_rate(network: Network) -> list[str]:
@@ -214,8 +222,6 @@ def _with_inputs(p: Projection, network: Network, inputs: float, scaling: Scalin
         connector = p.connector.with_inputs(inputs, network.ends(p))
     except RequestError as error:
         raise RequestError(f"{scaling.text}: projection {p.label!r}: {error}") from None
-    if inputs > 0 and connector.indegrees(network.ends(p)).mean == 0:
-        raise RequestError(f"{scaling.text}: projection {p.label!r} would have no synapse left")
     return replace(p, connector=connector)
 
 

@@ -22,6 +22,7 @@ from pynn_portability.judge.statistics import statistic
 from pynn_portability.predict import mean_field, prediction
 from pynn_portability.probe import selftest
 from pynn_portability.results import elsewhere as foreign
+from pynn_portability.results import scaling
 from pynn_portability.results.judging import Combination, Yardstick, score_entry
 from pynn_portability.results.missing import Missing
 from pynn_portability.results.schema import SCHEMA, StudyResults
@@ -76,8 +77,9 @@ def assemble(
     listener(Advanced(JUDGING, phase="judging"))
     yardstick = Yardstick(evidence[reference], study.simulation.duration, missing)
     pairing = foreign.pairing(plan, store)
-    judged = _Judged(plan, store, by_combination, evidence, yardstick, pairing, missing)
     own = recordings[reference]
+    smaller = _Smaller(plan, own, missing)
+    judged = _Judged(plan, store, by_combination, evidence, yardstick, smaller, pairing, missing)
     elsewhere = foreign.judged(plan, store, yardstick, own, pairing, JUDGING, listener, missing)
     evidence = {**evidence, **elsewhere.evidence}
     of_seed = {**recordings, **elsewhere.recordings}
@@ -105,7 +107,9 @@ def assemble(
             "margin": verdict.MARGIN,
             "text": list(verdict.rule("paired")),
             "unpaired": (
-                list(verdict.rule("unpaired")) if elsewhere.entries or pairing == "unpaired" else []
+                list(verdict.rule("unpaired"))
+                if elsewhere.entries or pairing == "unpaired" or plan.scaled
+                else []
             ),
         },
         "deployment": deployment_sheet(store.folder, study),
@@ -156,10 +160,10 @@ def deployment_sheet(folder: Path, study: Study) -> dict[str, Any] | None:
 def _recordings(plan: Plan, outcomes: Sequence[Outcome], store: Store) -> dict[int, Recording]:
     """Successful runs by seed; RequestError if one is not as long or as large as the study says."""
     recordings, study = {}, plan.study
-    sizes = {population.label: population.size for population in plan.network.compared}
     for outcome in outcomes:
         if outcome.record is None:
             continue
+        sizes = {c.label: c.size for c in plan.network_of(outcome.run.format).compared}
         timestep = study.timestep(outcome.run.format)
         n_steps = study.simulation.steps(timestep)
         recording = Recording(store.spikes_file(outcome.record.key))
@@ -213,6 +217,33 @@ def _evidence(
     return with_noise or gathered(noise=False, last=False)
 
 
+class _Smaller:
+    """Yardsticks for networks of fewer neurons: the reference's runs, of which as few neurons are measured."""
+
+    def __init__(self, plan: Plan, reference: Mapping[int, Recording], missing: Missing) -> None:
+        self._plan, self._reference, self._missing = plan, reference, missing
+        self._made: dict[tuple[int, ...], Yardstick] = {}
+
+    def yardstick(self, name: str) -> Yardstick | None:
+        """That of a candidate; None where it has as many neurons as the reference."""
+        cells = scaling.equal_cells(self._plan, name)
+        if not cells or not self._reference:
+            return None
+        study = self._plan.study
+        key = tuple(len(indices) for indices in cells.values())
+        if key not in self._made:
+            evidence = adequacy.gather(
+                "reference",
+                self._reference,
+                study.simulation.warmup,
+                study.simulation.duration,
+                neurons=cells,
+                statistics=study.statistics.use,
+            )
+            self._made[key] = Yardstick(evidence, study.simulation.duration, self._missing)
+        return self._made[key]
+
+
 class _Judged:
     """Entries of ``results.json`` on the reference and on candidates, as plain values."""
 
@@ -223,10 +254,12 @@ class _Judged:
         outcomes: Mapping[Combination, Sequence[Outcome]],
         evidence: Mapping[Combination, Evidence],
         yardstick: Yardstick,
+        smaller: _Smaller,
         pairing: verdict.Pairing,
         missing: Missing,
     ) -> None:
         self._plan, self._store = plan, store
+        self._smaller = smaller
         self._missing = missing
         self._outcomes, self._evidence = outcomes, evidence
         self._reference = yardstick.reference
@@ -291,17 +324,25 @@ class _Judged:
         self, combination: Combination, predicted: Mapping[str, Any]
     ) -> dict[str, Any]:
         """The entry of a candidate."""
+        yardstick, pairing = self._measure(combination)
         return {
             **self._entry(combination),
-            "pairing": self._pairing,
-            **self._verdict(combination),
+            "pairing": pairing,
+            **self._verdict(combination, yardstick, pairing),
             "parts": self._missing.made(
                 f"The verdicts of {' '.join(combination)} had the runs ended earlier",
-                lambda: self._yardstick.parts(self._evidence[combination], self._pairing),
+                lambda: yardstick.parts(self._evidence[combination], pairing),
                 [],
             ),
             "prediction": predicted,
         }
+
+    def _measure(self, combination: Combination) -> tuple[Yardstick, verdict.Pairing]:
+        """What a candidate is measured with, and how."""
+        if not self._plan.study.port(combination[1]).scaling:
+            return self._yardstick, self._pairing
+        # other neurons and synapses are no realizations of the reference's
+        return self._smaller.yardstick(combination[1]) or self._yardstick, "unpaired"
 
     def warnings(self) -> list[str]:
         """What a reader should know of the data, a sentence each."""
@@ -331,7 +372,8 @@ class _Judged:
             "notes": [
                 *changed_means(weights),
                 *number.notes,
-                *number.restrictions(plan.networks[timestep], timestep),
+                *number.restrictions(plan.network_of(combination[1]), timestep),
+                *scaling.said(plan, combination[1]),
                 *_observations(outcomes),
             ],
         }
@@ -344,7 +386,9 @@ class _Judged:
             "sparse": _sparse(populations, ensemble, self._duration),
         }
 
-    def _verdict(self, combination: Combination) -> dict[str, Any]:
+    def _verdict(
+        self, combination: Combination, yardstick: Yardstick, pairing: verdict.Pairing
+    ) -> dict[str, Any]:
         """Verdict, reasons and scores; with a failed run there is no other verdict."""
         outcomes = self._outcomes[combination]
         reference, candidate = self._reference.whole, self._evidence[combination].whole
@@ -353,14 +397,12 @@ class _Judged:
             return {"verdict": "not run", "reasons": list(skipped), "scores": []}
         failures = _failures(outcomes)
         common = set(reference.runs) & set(candidate.runs)
-        if not (common if self._pairing == "paired" else reference.runs and candidate.runs):
+        if not (common if pairing == "paired" else reference.runs and candidate.runs):
             reasons = failures or [
                 "every run of the reference failed, there is nothing to compare with"
             ]
             return {"verdict": "failed", "reasons": reasons, "scores": []}
-        judged = self._yardstick.judged(
-            " ".join(combination), self._evidence[combination], self._pairing
-        )
+        judged = yardstick.judged(" ".join(combination), self._evidence[combination], pairing)
         return judged | ({"verdict": "failed", "reasons": failures} if failures else {})
 
 

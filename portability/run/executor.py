@@ -45,6 +45,8 @@ def stored(plan: Plan, store: Store) -> tuple[Outcome, ...]:
     """
     outcomes = []
     missing: dict[str, list[str]] = {}
+    for run in plan.waiting:
+        missing.setdefault(f"{run.backend} {run.format}", []).append(str(run.seed))
     for task in plan.tasks:
         if reason := plan.skipped(task.run.backend):
             outcomes.append(Outcome(task.run, "", None, skipped=reason))
@@ -57,7 +59,8 @@ def stored(plan: Plan, store: Store) -> tuple[Outcome, ...]:
     if missing:
         names = "; ".join(f"{name} seed {', '.join(seeds)}" for name, seeds in missing.items())
         raise RequestError(
-            f"{store.folder}: {len(plan.tasks) - len(outcomes)} of {len(plan.tasks)} runs are "
+            f"{store.folder}: {sum(map(len, missing.values()))} of "
+            f"{len(plan.tasks) + len(plan.waiting)} runs are "
             f"missing ({names}), `portability run` makes them"
         )
     return tuple(outcomes)

@@ -62,7 +62,7 @@ def _records(study: Study, store: Store) -> list[RunRecord]:
         for record in store.records()
         if record.model.build == shareable(study.model.reference)
         and record.model.parameters == study.model.parameters
-        and "fault" not in record.request
+        and not {"fault", "scaling"} & set(record.request)
     ]
 
 

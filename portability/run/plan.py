@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,12 @@ from pynn_portability import backends
 from pynn_portability.errors import RequestError
 from pynn_portability.formats.number_format import NumberFormat, WeightMoments, changed_means
 from pynn_portability.model.network import Network, PoissonDrive, Projection
+from pynn_portability.realize.downscaling import (
+    Downscaled,
+    Scaling,
+    downscale,
+    sources_without_rate,
+)
 from pynn_portability.realize.realization import Realization
 from pynn_portability.realize.validity import adjustments, violations
 from pynn_portability.run import networks as stored_networks
@@ -23,6 +29,7 @@ from pynn_portability.run.guest import captured, completed
 from pynn_portability.run.record import IMPORTED
 from pynn_portability.run.store import Store
 from pynn_portability.run.study import TIMES, Run, Study
+from pynn_portability.tables import place
 
 BYTES_PER_CELL, BYTES_PER_SYNAPSE = 100, 2
 """Less than the most economical simulator takes."""
@@ -49,17 +56,31 @@ class Plan:
 
     ``networks`` has the network by time step (ms), as formats may have one of their own and a model
     may ask for it; ``network`` is that of the study's. ``notes`` say what was moved, rounded, left out or
-    taken from elsewhere, a sentence each.
+    taken from elsewhere, a sentence each. ``scaled`` has the smaller networks by the name of the candidate;
+    those whose rates are not known yet, and their runs, are missing.
     """
 
     study: Study
     networks: Mapping[float, Network]
     tasks: tuple[Task, ...]
     notes: tuple[str, ...] = ()
+    scaled: Mapping[str, Downscaled] = field(default_factory=dict)
 
     @property
     def network(self) -> Network:
         return self.networks[self.study.simulation.timestep]
+
+    def network_of(self, name: str) -> Network:
+        """The network that runs of a candidate, or in a number format, have."""
+        scaled = self.scaled.get(name)
+        return scaled.network if scaled else self.networks[self.study.timestep(name)]
+
+    @property
+    def waiting(self) -> tuple[Run, ...]:
+        """Runs of smaller networks that wait for the rates of the reference."""
+        planned = {task.run for task in self.tasks}
+        smaller = (run for run in self.study.runs() if self.study.port(run.format).scaling)
+        return tuple(run for run in smaller if run not in planned)
 
     def is_source(self, population: str) -> bool:
         """Whether a population has no neurons; not known of scripts on stock PyNN, and then no."""
@@ -77,14 +98,79 @@ def plan(study: Study, listener: Listener = ignore, store: Store | None = None) 
     of. Raises ``RequestError`` when the model cannot be built, or no simulator may run it.
     """
     study, networks, notes = _networks(study, listener, store)
-    combinations = study.simulations()
     for timestep, network in networks.items():
         told = list(network.notes)
         if not study.model.stock:
             refuse_invalid(study, network, timestep)
             told += adjustments(network, timestep, study.simulation.steps(timestep))
         notes += [sentence for sentence in told if sentence not in notes]
-    fingerprints = {timestep: network.fingerprint() for timestep, network in networks.items()}
+    refuse_unscalable(study, networks)
+    planned = Plan(study, networks, (), tuple(notes), downscaled(study, networks, {}))
+    return replace(planned, tasks=_tasks(planned))
+
+
+def with_rates(plan: Plan, rates: Mapping[str, float]) -> Plan:
+    """The plan with runs of all smaller networks, at ``rates`` (1/s) of the whole one's populations.
+
+    Raises RequestError for a method that cannot reach the wanted scale at these rates.
+    """
+    scaled = downscaled(plan.study, plan.networks, rates)
+    complete = replace(plan, scaled=scaled)
+    return replace(complete, tasks=_tasks(complete))
+
+
+def downscaled(
+    study: Study, networks: Mapping[float, Network], rates: Mapping[str, float]
+) -> dict[str, Downscaled]:
+    """The smaller networks of a study by the name of the candidate, as far as rates are known."""
+    found = {}
+    for i, candidate in study.simulated:
+        for port in candidate.ports():
+            if not port.scaling:
+                continue
+            scaling = Scaling.parse(port.scaling)
+            known = port.rates or rates
+            network = networks[study.timestep(port.name)]
+            if scaling.needs_rates and not known and sources_without_rate(network):
+                continue
+            try:
+                found[port.name] = downscale(network, scaling, known)
+            except RequestError as error:
+                where = place(("candidate", i, "scaling"))
+                raise RequestError(f"{study.file}: {where}: {error}") from None
+    return found
+
+
+def refuse_unscalable(study: Study, networks: Mapping[float, Network]) -> None:
+    """Raise RequestError for a scaling that is wrong at any rates, or whose rates nothing will tell."""
+    for i, candidate in study.simulated:
+        for port in candidate.ports():
+            if not port.scaling or port.rates:
+                continue
+            network = networks[study.timestep(port.name)]
+            scaling = replace(Scaling.parse(port.scaling), method="sqrt")  # reaches every scale
+            missing = sources_without_rate(network) if scaling.needs_rates else []
+            told = {c.label for c in network.compared if c.cells is None}
+            where = f"{study.file}: {place(('candidate', i, 'scaling'))}"
+            unknown = [label for label in missing if label not in told]
+            if unknown:
+                raise RequestError(
+                    f"{where}: {port.scaling}: the rate of {unknown[0]!r} is needed, which is not recorded as a whole; "
+                    f"give all rates by the key rates, such as rates = {{{unknown[0]} = 5.0}}"
+                )
+            try:
+                downscale(network, scaling, dict.fromkeys(missing, 1.0))
+            except RequestError as error:
+                raise RequestError(f"{where}: {error}") from None
+
+
+def _tasks(plan: Plan) -> tuple[Task, ...]:
+    """Every run of which the network is known."""
+    study, networks = plan.study, plan.networks
+    combinations = [
+        c for c in study.simulations() if not study.port(c[2]).scaling or c[2] in plan.scaled
+    ]
+    fingerprints = {name: plan.network_of(name).fingerprint() for _, _, name in combinations}
     options = {name: study.options(name) for name in study.backend_names()}
     some = networks[study.simulation.timestep]
     threads = {name: backends.load(name).threads(some, options[name]) for name in options}
@@ -95,11 +181,11 @@ def plan(study: Study, listener: Listener = ignore, store: Store | None = None) 
         n_steps = study.simulation.steps(timestep)
         if not study.model.stock:
             estimates[name, text] = backends.load(name).estimate(
-                networks[timestep], number, options[name], n_steps, timestep
+                plan.network_of(text), number, options[name], n_steps, timestep
             )
         requests[name, text] = {
-            "network": fingerprints[timestep],
-            "format": text,
+            "network": fingerprints[text],
+            "format": study.port(text).format,
             "timestep": timestep,
             "n_steps": n_steps,
             "backend": name,
@@ -108,6 +194,8 @@ def plan(study: Study, listener: Listener = ignore, store: Store | None = None) 
         }
         if number.fingerprint:
             requests[name, text]["machine"] = number.fingerprint
+        if scaling := study.port(text).scaling:
+            requests[name, text]["scaling"] = scaling
     if study.model.stock and study.script:
         from pynn_portability.run import stock  # noqa: PLC0415 - brings much of PyNN
 
@@ -118,10 +206,12 @@ def plan(study: Study, listener: Listener = ignore, store: Store | None = None) 
     tasks = []
     for run in study.runs():
         combination = (run.backend, run.format)
+        if combination not in requests:
+            continue
         request = requests[combination] | {"seed": run.seed}
-        network = networks[study.timestep(run.format)]
+        network = plan.network_of(run.format)
         tasks.append(Task(run, network, threads[run.backend], estimates[combination], request))
-    return Plan(study, networks, tuple(tasks), tuple(notes))
+    return tuple(tasks)
 
 
 def _networks(
@@ -203,11 +293,13 @@ def problems(plan: Plan) -> list[str]:
     for _, name, text in study.simulations():
         timestep = study.timestep(text)
         number = study.number_format(text)
-        for sentence in _refusals(plan, name, number, timestep):
+        for sentence in _refusals(plan, name, number, timestep, text):
             found.append(f"{file}: backend {name!r} with format {text!r}: {sentence}")
     total = psutil.virtual_memory().total
     for name in (n for n in study.backend_names() if not plan.skipped(n)):
-        need = max(t.estimate.memory_bytes for t in plan.tasks if t.run.backend == name)
+        need = max(
+            (t.estimate.memory_bytes for t in plan.tasks if t.run.backend == name), default=0.0
+        )
         if need > total:
             found.append(
                 f"{file}: a run on {name!r} needs about {need / 2**30:.1f} GiB of memory and this "
@@ -216,14 +308,17 @@ def problems(plan: Plan) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def _refusals(plan: Plan, backend: str, number: NumberFormat, timestep: float) -> list[str]:
-    """Why a backend does not run the network, or the script, in a number format."""
+def _refusals(
+    plan: Plan, backend: str, number: NumberFormat, timestep: float, name: str | None = None
+) -> list[str]:
+    """Why a backend does not run the network, that of a candidate, or the script, in a number format."""
     if plan.study.model.stock:
         from pynn_portability.run import stock  # noqa: PLC0415 - brings much of PyNN
 
         reason = stock.unsuitable(backend, number)
         return [reason] if reason else []
-    return backends.refusals(backends.load(backend), plan.networks[timestep], number, timestep)
+    network = plan.networks[timestep] if name is None else plan.network_of(name)
+    return backends.refusals(backends.load(backend), network, number, timestep)
 
 
 def unable(plan: Plan, backend: str, text: str) -> str | None:
@@ -283,7 +378,15 @@ def describe(plan: Plan) -> dict[str, Any]:
         "drives": [_described_drive(d, realization) for d in network.drives],
         "neurons": sum(p.size for p in network.populations if not p.is_source),
         "synapses": sum(p["synapses"] for p in projections),
-        "runs": [_described_runs(plan, *combination) for combination in study.simulations()],
+        "runs": [
+            _described_runs(plan, *c)
+            for c in study.simulations()
+            if not study.port(c[2]).scaling or c[2] in plan.scaled
+        ],
+        "scaled": [
+            {"name": name, "rows": [asdict(row) for row in found.rows], "notes": list(found.notes)}
+            for name, found in plan.scaled.items()
+        ],
         "total": {
             "runs": len(plan.tasks),
             "memory_bytes": max((t.estimate.memory_bytes for t in plan.tasks), default=0.0),
@@ -327,7 +430,7 @@ def weight_moments(plan: Plan, name: str) -> list[WeightMoments]:
     study = plan.study
     timestep, seed = study.timestep(name), study.simulation.seeds[0]
     try:
-        return study.number_format(name).weight_moments(plan.networks[timestep], seed, timestep)
+        return study.number_format(name).weight_moments(plan.network_of(name), seed, timestep)
     except RequestError:
         return []
 

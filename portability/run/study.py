@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
@@ -200,17 +200,71 @@ class Reference(Section):
 
 
 class Candidate(Section):
-    """``[[candidate]]``: a list of formats stands for one candidate each."""
+    """``[[candidate]]``: lists of formats and of scalings stand for one candidate each."""
 
     backend: str = Field(description="the name of a backend")
     format: list[str] = Field(
-        min_length=1, description="the name of a number format or a list of names"
+        default=["double"],
+        min_length=1,
+        description="the name of a number format or a list of names",
+    )
+    scaling: list[str] = Field(
+        default=[""],
+        min_length=1,
+        description='a scaling of the network, such as "N=0.5" or "K=0.5:sqrt", or a list of them',
+    )
+    rates: dict[str, float] = Field(
+        default={}, description="a table of rates (1/s) by population, such as {E = 5.0}"
     )
 
-    @field_validator("format", mode="before")
+    @field_validator("format", "scaling", mode="before")
     @classmethod
     def _one_is_a_list(cls, value: object) -> object:
         return [value] if isinstance(value, str) else value
+
+    @field_validator("scaling")
+    @classmethod
+    def _known(cls, texts: list[str]) -> list[str]:
+        from pynn_portability.realize.downscaling import Scaling  # noqa: PLC0415 - keeps `--help` fast
+
+        for text in texts:
+            if text or len(texts) > 1:
+                try:
+                    Scaling.parse(text)
+                except RequestError as error:
+                    raise ValueError(str(error)) from None
+        return texts
+
+    @model_validator(mode="after")
+    def _says_something(self) -> Candidate:
+        if "format" not in self.model_fields_set and self.scaling == [""]:
+            raise ValueError(
+                "format: is missing, it must be the name of a number format or a list of names"
+            )
+        if self.rates and self.scaling == [""]:
+            raise ValueError("rates: belong to a scaling")
+        return self
+
+    def ports(self) -> list[Port]:
+        """One for each candidate that it stands for."""
+        return [
+            Port(f"{name} {scaling}" if scaling else name, name, scaling, self.rates)
+            for scaling in self.scaling
+            for name in self.format
+        ]
+
+
+@dataclass(frozen=True)
+class Port:
+    """What of a network a candidate has: its numbers in a ``format``, all of it or a ``scaling`` of it.
+
+    ``name`` stands for both in a study; ``rates`` (1/s) are those that the study gives for the scaling.
+    """
+
+    name: str
+    format: str
+    scaling: str = ""
+    rates: Mapping[str, float] = field(default_factory=dict)
 
 
 class SpikesCandidate(Section):
@@ -334,6 +388,7 @@ class Study(Section):
     _file: Path = PrivateAttr(default=Path())
     _base: Path = PrivateAttr(default=Path())
     _formats: dict[str, NumberFormat] = PrivateAttr(default_factory=dict)
+    _ports: tuple[object, dict[str, Port]] = PrivateAttr(default=(None, {}))
     _given: Network | None = PrivateAttr(default=None)
 
     @property
@@ -405,7 +460,7 @@ class Study(Section):
         """(role, backend, format), the reference first."""
         return (
             ("reference", self.reference.backend, self.reference.format),
-            *(("candidate", c.backend, name) for _, c in self.simulated for name in c.format),
+            *(("candidate", c.backend, p.name) for _, c in self.simulated for p in c.ports()),
         )
 
     def simulations(self) -> tuple[tuple[Role, str, str], ...]:
@@ -431,16 +486,24 @@ class Study(Section):
         where = f"{self.file}: backends.{backend}."
         return checked_options(backend, self.backends.get(backend, {}), where)
 
+    def port(self, name: str) -> Port:
+        """What the candidates called ``name`` have; anything else is a number format."""
+        if self._ports[0] is not self.candidate:  # a copy may have others
+            ports = {p.name: p for _, c in self.simulated for p in c.ports()}
+            self._ports = (self.candidate, ports)
+        return self._ports[1].get(name) or Port(name, name)
+
     def number_format(self, name: str) -> NumberFormat:
-        """The number format that the file calls ``name``."""
+        """The number format that the file calls ``name``, or of the candidate that has this name."""
         from pynn_portability.formats.names import number_format  # noqa: PLC0415
 
-        if name not in self._formats:
-            self._formats[name] = number_format(name, self.base)
-        return self._formats[name]
+        text = self.port(name).format
+        if text not in self._formats:
+            self._formats[text] = number_format(text, self.base)
+        return self._formats[text]
 
     def timestep(self, format_name: str) -> float:
-        """Time step (ms) of runs in a number format: its own, otherwise the study's."""
+        """Time step (ms) of runs in a number format, or of a candidate: its own, otherwise the study's."""
         return self.number_format(format_name).timestep or self.simulation.timestep
 
 
@@ -607,12 +670,17 @@ def _check_formats(study: Study) -> None:
     seen = {reference: "the reference"}
     for i, candidate in study.simulated:
         key = place(("candidate", i, "format"))
-        for name in candidate.format:
+        if study.model.stock and candidate.scaling != [""]:
+            where = place(("candidate", i, "scaling"))
+            raise RequestError(
+                f"{study.file}: {where}: a script on stock PyNN runs as it is, and cannot be scaled"
+            )
+        for name in (port.name for port in candidate.ports()):
             combination = (candidate.backend, known(key, name))
             if combination in seen:
                 raise RequestError(
                     f"{study.file}: {key}: {candidate.backend} with {name!r} repeats "
-                    f"{seen[combination]}, every combination of backend and format may appear once"
+                    f"{seen[combination]}, every combination of backend, format and scaling may appear once"
                 )
             seen[combination] = f"candidate {i + 1}"
 
