@@ -75,7 +75,7 @@ class Study:
     - ``duration``, ``warmup``, ``timestep``: ms.
     - ``seeds``: one realization of the network each; a verdict needs at least 3, usually 5.
     - ``reference``: (backend, number format).
-    - ``candidates``: the same, each a port to be judged.
+    - ``candidates``: the same, each a port to be judged; a third value is a scaling of the network.
     - ``statistics``: names of what runs are compared by, ``"rate"`` among them.
     - ``backends``: options by the name of the backend.
     - ``base``: the folder that paths are relative to, by default the working directory.
@@ -88,7 +88,7 @@ class Study:
         *,
         duration: float,
         seeds: Sequence[int],
-        candidates: Sequence[tuple[str, str]] = (),
+        candidates: Sequence[tuple[str, str] | tuple[str, str, str]] = (),
         reference: tuple[str, str] = ("nest", "double"),
         parameters: Mapping[str, Any] | None = None,
         warmup: float = 1000.0,
@@ -109,8 +109,8 @@ class Study:
             "statistics": {"use": list(statistics)},
             "reference": {"backend": reference[0], "format": reference[1]},
             "candidate": [
-                {"backend": backend, "format": number_format}
-                for backend, number_format in candidates
+                dict(zip(("backend", "format", "scaling"), candidate, strict=False))
+                for candidate in candidates
             ],
             "backends": {key: dict(options) for key, options in (backends or {}).items()},
         }
@@ -200,8 +200,20 @@ class Study:
         return planning.problems(self.plan())
 
     def describe(self, *, progress: bool | Listener = True) -> dict[str, Any]:
-        """Populations, synapses, runs and estimates as plain JSON values."""
-        return planning.describe(self.plan(progress=progress))
+        """Populations, synapses, runs and estimates as plain JSON values.
+
+        Smaller networks are made with the rates of the reference if it has run, otherwise with those of mean-field
+        theory, which ``rates_from`` says.
+        """
+        plan = self.plan(progress=progress)
+        notes = []
+        origin = ""
+        try:
+            plan, origin = scaling.with_any_rates(plan, Store(self.folder))
+        except RequestError as error:
+            notes = [f"smaller networks are not shown, as their rates are not known: {error}"]
+        described = planning.describe(plan)
+        return described | {"rates_from": origin, "notes": [*described["notes"], *notes]}
 
     def run(
         self,

@@ -302,6 +302,33 @@ def _network(d: Mapping[str, Any]) -> None:
         )
 
 
+def _scaled(d: Mapping[str, Any], origin: str) -> None:
+    """What becomes of the populations of a smaller network."""
+    say(f"{d['name']}:")
+    table(
+        (
+            *("population", "neurons", "inputs each", "added current (nA)", "weights"),
+            *("of inhibitory synapses", "of drives", "rates of drives"),
+        ),
+        [
+            (
+                p["population"],
+                f"{p['size']:,} -> {p['scaled_size']:,}",
+                f"{p['inputs']:,.4g} -> {p['scaled_inputs']:,.4g}",
+                f"{p['current']:+.4g}" if p["current"] else "",
+                *(
+                    f"x {p[name]:.4g}" if p[name] != 1 else ""
+                    for name in ("excitatory", "inhibitory", "drive", "drive_rate")
+                ),
+            )
+            for p in d["populations"]
+        ],
+    )
+    if d["rates"]:
+        rates = ", ".join(f"{label} {rate:g}" for label, rate in d["rates"].items())
+        say(f"made with rates (1/s) that are {'given' if d['given'] else origin}: {rates}")
+
+
 def description(d: Mapping[str, Any]) -> None:
     """What a study would run, by `pynn_portability.run.plan.describe`."""
     _network(d)
@@ -326,6 +353,8 @@ def description(d: Mapping[str, Any]) -> None:
             for r in d["runs"]
         ],
     )
+    for scaled in d["scaled"]:
+        _scaled(scaled, d["rates_from"])
     for text, changes in {r["format"]: r["changes"] for r in d["runs"]}.items():
         for sentence in changes:
             say(f"{text}: {sentence}")

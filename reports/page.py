@@ -194,6 +194,7 @@ class _Page:
             # with candidates, their sections show the reference, too
             "alone": _NOTHING if candidates else self._alone(),
             "matrix": _matrix(everyone),
+            "kept": _kept(candidates, self._study.statistics),
             "sweeps": made(
                 "The section on numbers of bins",
                 lambda: sections.sweeps(labels, results, self._runs, self._raster),
@@ -322,6 +323,28 @@ class _Page:
             "distributions": self._drawn("distributions", lambda: self._distributions(None, [])),
             "rasters": self._drawn("spikes", rasters),
         }
+
+
+def _kept(
+    candidates: Sequence[Mapping[str, Any]], statistics: Sequence[str]
+) -> list[dict[str, Any]]:
+    """A row per candidate, a cell per statistic: its verdict over all populations, and the largest ratio and where.
+
+    None with fewer than two candidates, whose section shows as much.
+    """
+    rows = []
+    for entry in candidates:
+        cells = []
+        for name in statistics:
+            scores: list[Score] = [s for s in entry["scores"] if s.statistic == name]
+            ordered = sorted(scores, key=lambda s: math.inf if s.ratio is None else s.ratio)
+            verdicts = [s.verdict for s in scores]
+            worst = next((v for v in ("deviates", "inconclusive") if v in verdicts), "pass")
+            largest = next((s for s in reversed(ordered) if s.verdict == worst), None)
+            cells.append({"verdict": worst, "score": largest})
+        if entry["scores"]:
+            rows.append({"id": entry["id"], "name": entry["name"], "cells": cells})
+    return rows if len(rows) > 1 else []
 
 
 _NOTHING: Mapping[str, list[Picture]] = {"ks": [], "distributions": [], "rasters": []}

@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+import pynn_portability as pp
 from pynn_portability.errors import RequestError
+from pynn_portability.judge.statistics import ks_distance
 from pynn_portability.model.connectivity import (
     AllToAll,
     ConnectionRule,
@@ -25,6 +27,7 @@ from pynn_portability.model.network import Network, PoissonDrive, Population, Pr
 from pynn_portability.model.scripts import capture, load_model
 from pynn_portability.realize.distributions import mean_and_sd
 from pynn_portability.realize.downscaling import Scaling, downscale, sources_without_rate
+from pynn_portability.run.store import Store
 
 TAU_E, TAU_I = 0.5, 2.0  # ms
 CELLS = {
@@ -417,3 +420,180 @@ def test_rates_of_poisson_sources_are_known() -> None:
     assert "spike sources are as many as they were: S" in found.notes
     before, after = (moments(n, "E", {**RATES, "S": 10.0}) for n in (larger, found.network))
     assert after[:2] == pytest.approx(before[:2])
+
+
+VALUES: dict[str, Any] = {
+    "parameters": {"neurons": 500, "inputs": 60, "weight": 0.05},
+    "duration": 1000.0,
+    "warmup": 100.0,
+    "seeds": [1, 2, 3],
+    "reference": ("emulator", "double"),
+    "statistics": ["rate", "cv", "cc", "covariance"],
+}
+SCALINGS = ("N=0.5", "K=0.5:sqrt", "N=1", "N=0.5,K=0.8:linear")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("downscaling") / "out"
+
+
+@pytest.fixture(scope="module")
+def study() -> pp.Study:
+    candidates = [("emulator", "double", scaling) for scaling in SCALINGS]
+    return pp.Study("smaller", "balanced", candidates=candidates, **VALUES)
+
+
+@pytest.fixture(scope="module")
+def results(study: pp.Study, folder: Path) -> pp.Results:
+    return study.run(folder, progress=False)
+
+
+def entries(results: pp.Results) -> dict[str, Any]:
+    return {c.format.removeprefix("double "): c for c in results.content.candidates}
+
+
+def test_smaller_networks_are_judged_unpaired_against_as_many_neurons(results: pp.Results) -> None:
+    assert [c.format for c in results.content.candidates] == [f"double {s}" for s in SCALINGS]
+    assert {c.pairing for c in results.content.candidates} == {"unpaired"}
+    assert results.content.rule.unpaired
+    sizes = {(m.format, m.population): m.n for m in _means(results)}
+    assert sizes["double N=0.5", "E"] == 3 * 200
+    assert sizes["double", "E"] == 3 * 400
+    (rate,) = (
+        s for s in entries(results)["N=0.5"].scores if (s.population, s.statistic) == ("E", "rate")
+    )
+    # of the reference, 200 of its 400 neurons are measured: every second one
+    ensembles = results.ensembles
+    reduced = {s: r["E"]["rate"][::2] for s, r in ensembles["emulator", "double"].runs.items()}
+    own = ensembles["emulator", "double N=0.5"].runs
+    between = [ks_distance(reduced[s], reduced[t]) for s, t in ((1, 2), (1, 3), (2, 3))]
+    across = [ks_distance(r["E"]["rate"], reduced[s]) for r in own.values() for s in (1, 2, 3)]
+    assert rate.baseline_mean == pytest.approx(np.mean(between))
+    assert rate.distance == pytest.approx(np.mean(across))
+
+
+def _means(results: pp.Results) -> list[Any]:
+    found = []
+    for entry in (results.content.reference, *results.content.candidates):
+        for mean in entry.means:
+            if mean.statistic == "rate":
+                found.append(mean.model_copy(update={"statistic": "rate"}))
+                object.__setattr__(found[-1], "format", entry.format)
+    return found
+
+
+def test_a_network_of_full_size_has_the_spikes_of_the_reference(results: pp.Results) -> None:
+    ensembles = results.ensembles
+    for seed in (1, 2, 3):
+        before, after = (
+            ensembles["emulator", name].runs[seed] for name in ("double", "double N=1")
+        )
+        for population in before:
+            for name, values in before[population].items():
+                np.testing.assert_array_equal(values, after[population][name])
+
+
+def test_what_ran_is_what_the_transform_makes_at_the_reference_s_rates(
+    results: pp.Results, folder: Path
+) -> None:
+    notes = entries(results)["K=0.5:sqrt"].notes
+    (said,) = (n for n in notes if "made with these rates" in n)
+    assert "those of the reference" in said
+    rates = {
+        word.split(" ")[0]: float(word.split(" ")[1])
+        for word in said.partition("reference: ")[2].split(", ")
+    }
+    measured = {m.population: m.mean for m in _means(results) if m.format == "double"}
+    assert rates == pytest.approx(measured, rel=0.0051)  # three digits of it
+    assert all(rate == float(f"{rate:.3g}") for rate in rates.values())
+    whole = capture(load_model("balanced", Path()), VALUES["parameters"], 0.1)
+    expected = downscale(whole, Scaling.parse("K=0.5:sqrt"), rates).network.fingerprint()
+    ran = {
+        r.request["network"]
+        for r in Store(folder).records()
+        if r.request.get("scaling") == "K=0.5:sqrt"
+    }
+    assert ran == {expected}
+    assert any(n.startswith("E: 60 -> 30 inputs each; a current of") for n in notes)
+
+
+def test_a_second_run_simulates_nothing_and_the_report_takes_stored_runs(
+    study: pp.Study, results: pp.Results, folder: Path
+) -> None:
+    again = study.run(folder, progress=False)
+    assert all(outcome.reused for outcome in again.outcomes)
+    judged = pp.Study(
+        "smaller",
+        "balanced",
+        candidates=[("emulator", "double", scaling) for scaling in SCALINGS],
+        **VALUES,
+    ).judge(folder, progress=False)
+    for found in (again, judged):
+        assert [c.scores for c in found.content.candidates] == [
+            c.scores for c in results.content.candidates
+        ]
+    page = (folder / "report.html").read_text()
+    assert "What is kept, by statistic" in page
+    assert "250 neurons" not in page
+    assert "400 -&gt; 200 neurons" in page
+
+
+def test_description_before_anything_runs(
+    study: pp.Study, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    described = study.describe(progress=False)
+    assert described["rates_from"].startswith("those of mean-field theory")
+    assert [s["name"] for s in described["scaled"]] == [f"double {s}" for s in SCALINGS]
+    (excitatory, _) = described["scaled"][3]["populations"]
+    assert (excitatory["size"], excitatory["scaled_size"]) == (400, 200)
+    assert excitatory["excitatory"] == pytest.approx(1 / 0.8)
+    assert 0 < excitatory["drive"] < 1 < excitatory["drive_rate"]
+
+
+def test_given_rates_need_no_reference_and_are_checked(tmp_path: Path) -> None:
+    text = """
+[study]
+name = "given"
+[model]
+build = "balanced"
+neurons = 200
+inputs = 20
+[simulation]
+duration = 300.0
+warmup = 50.0
+seeds = [1]
+[reference]
+backend = "emulator"
+[[candidate]]
+backend = "emulator"
+scaling = "K=0.5:sqrt"
+rates = { E = 20.0, I = 20.0 }
+"""
+    (tmp_path / "s.toml").write_text(text)
+    study = pp.Study.load(tmp_path / "s.toml")
+    assert not study.plan().waiting
+    assert len(study.plan().tasks) == 2
+    for old, new, words in (
+        ("E = 20.0, ", "", "the rate of 'E' is not known"),
+        ("E = 20.0", "X = 20.0", "there is no population 'X'"),
+        ("E = 20.0", "E = -20.0", "E = -20.0 is no rate"),
+    ):
+        (tmp_path / "s.toml").write_text(text.replace(old, new))
+        with pytest.raises(RequestError, match=words) as refused:
+            pp.Study.load(tmp_path / "s.toml").plan()
+        assert "candidate.scaling (candidate 1)" in str(refused.value)
+
+
+def test_a_method_that_cannot_reach_the_scale_says_which_it_can(tmp_path: Path) -> None:
+    study = pp.Study(
+        "quiet",
+        "balanced",
+        candidates=[("emulator", "double", "K=0.5:linear")],
+        **{**VALUES, "seeds": [1], "parameters": {**VALUES["parameters"], "weight": 0.2}},
+    )
+    with pytest.raises(RequestError, match=r"the smallest K .* is 0\.[6-9]"):
+        study.run(tmp_path, progress=False)
+    # the reference stays for another try
+    assert len(list(Store(tmp_path).records())) == 1

@@ -200,6 +200,36 @@ MISTAKES = {
     "single brackets": ("[[candidate]]", "[candidate]", ["TOML", "line 16"]),
     "name with slash": ('name = "tiny"', 'name = "../tiny"', ["study.name", '"../tiny"']),
     "syntax": ("seeds = [3, 1]", "seeds = [3, 1", ["TOML", "line 10, column"]),
+    "no scaling": (
+        'format = "naive-2"\n',
+        'scaling = "half"\n',
+        ["candidate.scaling (candidate 2)", "'half' is no scaling", "K=0.5:sqrt"],
+    ),
+    "scaling of nothing": (
+        'format = "naive-2"\n',
+        'scaling = "N=0"\n',
+        ["candidate.scaling (candidate 2)", "N must be above 0 and at most 1"],
+    ),
+    "scaling twice": (
+        'format = "naive-2"\n',
+        'scaling = ["N=0.5", "N=0.5"]\n',
+        ["candidate 2", "'double N=0.5' repeats candidate 2"],
+    ),
+    "rates without scaling": (
+        'format = "naive-2"\n',
+        'format = "naive-2"\nrates = { E = 5.0 }\n',
+        ["candidate", "rates: belong to a scaling"],
+    ),
+    "rate as text": (
+        'format = "naive-2"\n',
+        'scaling = "K=0.5:sqrt"\nrates = { E = "5" }\n',
+        ["candidate.rates", '"5"'],
+    ),
+    "neither format nor scaling": (
+        'format = "naive-2"\n',
+        "",
+        ["candidate (candidate 2)", "format: is missing"],
+    ),
     "unknown statistic": (
         "[backends.nest]",
         '[statistics]\nuse = ["rate", "fano"]\n[backends.nest]',

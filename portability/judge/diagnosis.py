@@ -38,7 +38,7 @@ class Change:
     """Relative change of a statistic's mean and standard deviation over neurons, with the standard
     error of each over seeds; None where the reference has none or a seed has too few neurons.
 
-    A number has a mean only, itself, and so has a curve, over its points."""
+    A number has a mean only, itself, and so has a curve: its root mean square over its points."""
 
     population: str
     statistic: str
@@ -65,9 +65,11 @@ def changes(reference: Ensemble, candidate: Ensemble, pairing: Pairing = "paired
             )
             kind = statistic(name).kind
             usable = all(sample.size > (kind == "sample") for sample in (*own, *other))
+            # the mean of a curve of both signs says little
+            functions = (_root_mean_square if kind == "curve" else np.mean, np.std)
             measures = (
                 ([float(f(sample)) for sample in samples] for samples in (own, other))
-                for f in (np.mean, np.std)
+                for f in functions
             )
             mean, spread = (relative(*values) for values in measures) if usable else (None, None)
             if kind != "sample":
@@ -89,6 +91,10 @@ def sentences(scores: Sequence[Score], found: Sequence[Change]) -> list[str]:
         words = "; ".join(_in_words(c, c.statistic in deviate) for c in own)
         lines.append(f"{population}: {words}.")
     return [*lines, *_hints(deviating, found)]
+
+
+def _root_mean_square(curve: np.ndarray) -> float:
+    return float(np.sqrt(np.mean(np.square(curve))))
 
 
 def _relative_of_means(own: Sequence[float], other: Sequence[float]) -> tuple[float, float] | None:
@@ -119,14 +125,18 @@ def _certain(change: tuple[float, float] | None) -> bool:
 
 
 def _in_words(change: Change, deviates: bool) -> str:
+    kind = statistic(change.statistic).kind
     parts = [
         f"{name} {value[0]:+.1%} (± {value[1]:.1%})"
-        for name, value in (("mean", change.mean), ("spread", change.spread))
+        for name, value in (
+            ("size" if kind == "curve" else "mean", change.mean),
+            ("spread", change.spread),
+        )
         if value is not None and _certain(value)
     ]
     otherwise = "unchanged"
-    if deviates and statistic(change.statistic).kind == "curve":
-        otherwise = "of the same mean and another shape"
+    if deviates and kind == "curve":
+        otherwise = "of the same size and another shape"
     return f"{change.statistic} {', '.join(parts) or otherwise}"
 
 

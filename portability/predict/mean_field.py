@@ -28,6 +28,7 @@ import scipy  # loads its parts at first use
 from numpy.typing import NDArray
 
 from pynn_portability.errors import RequestError
+from pynn_portability.formats.names import number_format as named_format
 from pynn_portability.formats.number_format import HeldRealization, NumberFormat
 from pynn_portability.model.connectivity import Indegrees
 from pynn_portability.model.distribution import Distribution
@@ -355,6 +356,15 @@ class Activity(NamedTuple):
 
     rates: Array
     variation: float
+
+
+def mean_rates(realization: Realization, seconds: float) -> dict[str, float]:
+    """Mean stationary rate (1/s) of every population of neurons.
+
+    Raises RequestError for a network that the theory does not cover, or without a stationary state.
+    """
+    found = MeanField(realization, seconds).solve(named_format("double"))
+    return {label: float(activity.rates[:, 0].mean()) for label, activity in found.items()}
 
 
 class _Input(NamedTuple):

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 import numpy as np
 
 from pynn_portability.judge.ensemble import Ensemble, Excerpt, Recording
+from pynn_portability.predict.mean_field import mean_rates
+from pynn_portability.realize.realization import Realization
 from pynn_portability.results.elsewhere import reference_recordings
 from pynn_portability.run.executor import stored_reference
 from pynn_portability.run.plan import Plan, with_rates
@@ -30,6 +32,21 @@ def completed(plan: Plan, store: Store) -> Plan:
     if not recordings or not wanted <= set(recordings):
         return plan
     return with_rates(plan, rates(plan, recordings))
+
+
+def with_any_rates(plan: Plan, store: Store) -> tuple[Plan, str]:
+    """The plan with runs of all smaller networks, and where their rates are from, in words.
+
+    Those of theory, where the reference has not run; RequestError where theory has none.
+    """
+    complete = completed(plan, store)
+    if not complete.waiting:
+        return complete, "those of the reference" if plan.waiting else ""
+    simulation = plan.study.simulation
+    realization = Realization(plan.network, simulation.seeds[0], simulation.timestep)
+    found = mean_rates(realization, (simulation.warmup + simulation.duration) * 1e-3)
+    rounded = {label: float(f"{rate:.{DIGITS}g}") for label, rate in found.items()}
+    return with_rates(plan, rounded), "those of mean-field theory, as the reference has not run yet"
 
 
 def recorded(plan: Plan, store: Store) -> dict[int, Recording]:

@@ -123,7 +123,7 @@ def downscaled(
     study: Study, networks: Mapping[float, Network], rates: Mapping[str, float]
 ) -> dict[str, Downscaled]:
     """The smaller networks of a study by the name of the candidate, as far as rates are known."""
-    found = {}
+    found, refused = {}, []
     for i, candidate in study.simulated:
         for port in candidate.ports():
             if not port.scaling:
@@ -137,7 +137,10 @@ def downscaled(
                 found[port.name] = downscale(network, scaling, known)
             except RequestError as error:
                 where = place(("candidate", i, "scaling"))
-                raise RequestError(f"{study.file}: {where}: {error}") from None
+                refused.append(f"{study.file}: {where}: {error}")
+    if refused:
+        more = f" (and {len(refused) - 1} more of this kind)" if refused[1:] else ""
+        raise RequestError(f"{refused[0]}{more}")
     return found
 
 
@@ -384,7 +387,13 @@ def describe(plan: Plan) -> dict[str, Any]:
             if not study.port(c[2]).scaling or c[2] in plan.scaled
         ],
         "scaled": [
-            {"name": name, "rows": [asdict(row) for row in found.rows], "notes": list(found.notes)}
+            {
+                "name": name,
+                "rates": dict(found.rates),
+                "given": bool(study.port(name).rates),
+                "populations": [asdict(row) for row in found.rows],
+                "notes": list(found.notes),
+            }
             for name, found in plan.scaled.items()
         ],
         "total": {
