@@ -46,7 +46,7 @@ from pynn_portability.run.store import Store
 from pynn_portability.run.study import inventory, load_study, study_of
 from pynn_portability.spikes import intake
 from pynn_portability.spikes.blocks import to_neo
-from pynn_portability.spikes.mapping import read_map
+from pynn_portability.spikes.mapping import Map, read_map
 from pynn_portability.spinnaker import deployment
 from pynn_portability.tables import choices
 
@@ -292,9 +292,7 @@ class Study:
         Raises RequestError, in one sentence, for spikes that cannot be those of the study's network.
         """
         imported.folder_name(label)
-        given = read_map(None if map is None else Path(map))
-        if all_recorded:
-            given = given.model_copy(update={"recorded": "all"})
+        given = _map(map, all_recorded)
         pairing: Pairing = "paired" if paired else "unpaired"
         store = Store(Path(folder or self.folder))
         planning.refuse_unwritable(store.folder)
@@ -306,6 +304,22 @@ class Study:
                 return taking.import_spikes(
                     plan, store, listener, paths, label, given, pairing, trust_pickle, replace
                 )
+
+    def explain_spikes(
+        self,
+        files: Sequence[Path | str],
+        *,
+        map: Path | str | None = None,
+        all_recorded: bool = False,
+        trust_pickle: bool = False,
+        progress: bool | Listener = True,
+    ) -> intake.Intake:
+        """What `import_spikes` would take files for, and what it would say about them; keeps nothing."""
+        given = _map(map, all_recorded)
+        with _listening(progress) as listener:
+            plan = self._planned(listener, Store(self.folder))
+            paths = [Path(file) for file in files]
+            return taking.explain(plan, paths, given, trust_pickle, listener)
 
     def export_reference(
         self,
@@ -560,6 +574,12 @@ class Results:
 
     def __repr__(self) -> str:
         return f"<Results of {self.content.study.name}: {self.summary}>"
+
+
+def _map(file: Path | str | None, all_recorded: bool) -> Map:
+    """What a map says, and that all neurons were recorded."""
+    given = read_map(None if file is None else Path(file))
+    return given.model_copy(update={"recorded": "all"}) if all_recorded else given
 
 
 def _study_in(file: Path) -> study_module.Study:

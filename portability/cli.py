@@ -354,7 +354,7 @@ def import_spikes(
         list[Path],
         typer.Argument(
             metavar="STUDY.toml SPIKES...",
-            help="The study file, and files of spikes or folders with them; with --explain, only the latter.",
+            help="The study file, and files of spikes or folders with them; --explain can do without the former.",
         ),
     ],
     label: Label = "",
@@ -376,8 +376,14 @@ def import_spikes(
         from pynn_portability.api import Study, explain_spikes
         from pynn_portability.errors import RequestError
 
-        if explain:
+        if explain and files[0].suffix != ".toml":
             terminal.tally(explain_spikes(files, map=map_file, trust_pickle=trust_pickle))
+            return
+        if explain:
+            understood = Study.load(files[0]).explain_spikes(
+                files[1:], map=map_file, all_recorded=all_recorded, trust_pickle=trust_pickle
+            )
+            terminal.understood(understood)
             return
         if not label:
             raise RequestError("--label: is missing, it must be a name for these spikes")

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pynn_portability.results.comparing import Comparison
     from pynn_portability.results.schema import StudyResults
     from pynn_portability.run.imported import FileEntry, Imported
-    from pynn_portability.spikes.intake import Understood
+    from pynn_portability.spikes.intake import Intake, Understood
 
 SECONDS_BETWEEN_LINES = 10.0
 """In a pipe."""
@@ -139,8 +139,13 @@ def comparison(found: Comparison) -> None:
 
 def imported(found: Imported) -> None:
     """What was taken in, by population, and what is to be said about it."""
-    tally([entry for entry in found.tally if entry.spikes or entry.population])
+    understood(found)
     say(f"imported: {found.label}, {_count(len(found.seeds), 'run')}, {found.pairing}")
+
+
+def understood(found: Intake | Imported) -> None:
+    """What spikes were taken for, by population, and what is to be said about it."""
+    tally([entry for entry in found.tally if entry.spikes or entry.population])
     for sentence in found.notes:
         say(f"note: {sentence}")
     for sentence in found.warnings:

@@ -650,6 +650,68 @@ def test_runs_are_paired_only_if_they_are(study: Path, runs: Runs) -> None:
     assert "Nothing shows that these runs are paired" in result.stdout
 
 
+GIVEN_MODEL = """
+def build(sim):
+    times = [[20.0 * k + i for k in range(1, 40)] for i in range(10)]
+    source = sim.Population(10, sim.SpikeSourceArray(spike_times=times), label="S")
+    cells = sim.Population(60, sim.IF_curr_exp(tau_m=10.0, tau_refrac=2.0), label="E")
+    noise = sim.Population(60, sim.SpikeSourcePoisson(rate=8500.0), label="noise")
+    sim.Projection(noise, cells, sim.OneToOneConnector(), sim.StaticSynapse(weight=0.4, delay=1.0))
+    sim.Projection(source, cells, sim.FixedNumberPreConnector(3), sim.StaticSynapse(weight=0.5, delay=1.0))
+    for p in (source, cells):
+        p.record("spikes")
+"""
+
+
+@pytest.mark.parametrize(
+    ("shift", "words"),
+    [
+        (0.0, ""),
+        (-0.1, "are those that the study gives to it, 1 steps early; are labels ends or begins"),
+        (1.5, "are those that the study gives to it, 15 steps late"),
+        (7.0, "are not those that the study gives to it; these runs had other input"),
+    ],
+)
+def test_spikes_of_a_given_source_show_a_shift(tmp_path: Path, shift: float, words: str) -> None:
+    """They are the same in all seeds and in the reference, which is no mistake, and must be on time."""
+    (tmp_path / "model.py").write_text(GIVEN_MODEL)
+    (tmp_path / "study.toml").write_text(
+        STUDY.replace("5000.0", "600.0").replace("500.0", "100.0").replace("[1, 2, 3, 4, 5]", "[1]")
+    )
+    names: dict[str, Callable[..., None]] = {}
+    exec(GIVEN_MODEL, names)
+    network = capture(names["build"], {}, 0.1)
+    emulator = backends.load("emulator")
+    for seed in (21, 22, 23):
+        held = number_format("double").on(Realization(network, seed, 0.1))
+        spikes = emulator.simulation(held, emulator.options()).run(7000, lambda fraction: None)
+        for label in ("S", "E"):
+            found = spikes.populations[label]
+            times = found.steps * 0.1 + shift
+            table = pd.DataFrame({"time_ms": np.round(times, 1), "neuron": found.neurons})
+            folder = tmp_path / "spikes" / f"seed-{seed}"
+            folder.mkdir(parents=True, exist_ok=True)
+            table[table.time_ms > 0].to_csv(folder / f"{label}.csv", index=False)
+    result = portability(
+        tmp_path, "import", "study.toml", "spikes", "--label", "x", "--all-recorded"
+    )
+    assert result.returncode == (2 if words else 0), result.stderr
+    assert words in result.stderr
+
+
+def test_explain_with_a_study_names_populations_and_keeps_nothing(study: Path, runs: Runs) -> None:
+    nest_files(study / "spikes", two(runs))
+    (study / "map.toml").write_text(
+        "[populations.E]\nids = [1, 80]\n[populations.I]\nids = [81, 100]\n"
+    )
+    options = ("--explain", "study.toml", "spikes", "--map", "map.toml", "--all-recorded")
+    result = portability(study, "import", *options)
+    assert result.returncode == 0, result.stderr
+    lines = [line.split() for line in result.stdout.splitlines()]
+    assert [line[0] for line in lines if line[:1] in (["E"], ["I"])] == ["E", "I"]
+    assert not (study / "results" / "foreign" / "imported").exists()
+
+
 def test_explain_needs_no_study(tmp_path: Path, runs: Runs) -> None:
     nest_files(tmp_path / "spikes", two(runs))
     result = portability(tmp_path, "import", "--explain", "spikes")

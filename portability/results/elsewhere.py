@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -211,6 +211,7 @@ def checked_with_reference(
     warmup: float,
     pairing: Pairing,
     reduced: bool,
+    given: Collection[str] = (),
 ) -> list[str]:
     """What looks odd of runs by seed beside those of the reference, a sentence each.
 
@@ -218,14 +219,14 @@ def checked_with_reference(
 
     Runs of one realization have neurons in common that fire fast, or slowly; which they are differs between
     realizations. So rates of a run of the same seed should be more alike, neuron by neuron, than those of another.
-    Raises RequestError for spikes that are those of the reference.
+    Raises RequestError for spikes that are those of the reference, unless they are ``given`` to both.
     """
     own = {seed: recording.spikes for seed, recording in reference.items()}
     of_reference = {
         (label, found): seed
         for seed, spikes in own.items()
         for label, found in fingerprints(spikes, warmup).items()
-        if found
+        if found and label not in given
     }
     for seed, spikes in runs.items():
         for label, found in fingerprints(spikes, warmup).items():

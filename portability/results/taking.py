@@ -6,9 +6,12 @@ from collections.abc import Collection
 from dataclasses import replace as replace_fields
 from pathlib import Path
 
+import numpy as np
+
 from pynn_portability.errors import RequestError
 from pynn_portability.judge.ensemble import Recording
 from pynn_portability.judge.verdict import Pairing
+from pynn_portability.realize.realization import Realization
 from pynn_portability.results.elsewhere import (
     checked_with_reference,
     is_reference,
@@ -25,6 +28,7 @@ from pynn_portability.run.record import IMPORTED
 from pynn_portability.run.store import Store
 from pynn_portability.run.study import BundleReference
 from pynn_portability.spikes import intake
+from pynn_portability.spikes.data import PopulationSpikes
 from pynn_portability.spikes.mapping import Map, read_map
 
 READING = "reading spikes"
@@ -47,20 +51,12 @@ def import_spikes(
     replaced.
     """
     simulation = plan.study.simulation
-    compared = plan.network.compared
-    is_source = {c.label: plan.is_source(c.population) for c in compared}
-    expected = intake.Expected(
-        {c.label: c.size for c in compared},
-        simulation.timestep,
-        simulation.warmup,
-        simulation.duration,
-        frozenset(label for label, source in is_source.items() if source),
-    )
     listener(Began(READING))
-    taken = intake.take_in(paths, given, expected, trust_pickle)
+    asked = expected(plan)
+    taken = intake.take_in(paths, given, asked, trust_pickle)
     reference = {} if is_reference(plan, label) else _reference(plan, store)
     odd = checked_with_reference(
-        taken.runs, reference, simulation.warmup, pairing, bool(taken.recorded)
+        taken.runs, reference, simulation.warmup, pairing, bool(taken.recorded), asked.given
     )
     taken = replace_fields(taken, warnings=[*taken.warnings, *odd])
     times = simulation.warmup, simulation.duration
@@ -100,7 +96,12 @@ def check_again(plan: Plan, store: Store) -> None:
         }
         try:
             odd = checked_with_reference(
-                runs, reference, record.warmup, record.pairing, bool(record.recorded)
+                runs,
+                reference,
+                record.warmup,
+                record.pairing,
+                bool(record.recorded),
+                expected(plan).given,
             )
         except RequestError as error:
             raise RequestError(f"{record.label}: {error}") from None
@@ -131,6 +132,38 @@ def import_candidates(plan: Plan, store: Store, listener: Listener) -> None:
             )
         except RequestError as error:
             raise RequestError(f"{plan.study.file}: {candidate.label!r}: {error}") from None
+
+
+def expected(plan: Plan) -> intake.Expected:
+    """What the study asks of spikes."""
+    simulation, network = plan.study.simulation, plan.network
+    sources = [c for c in network.compared if plan.is_source(c.population)]
+    given = {}
+    for c in sources:
+        if network.population(c.population).cell.source == "given":
+            realization = Realization(network, simulation.seeds[0], simulation.timestep)
+            neurons, steps = realization.spike_steps(c.population)
+            size = network.population(c.population).size
+            spikes = PopulationSpikes(size, steps, neurons.astype(np.int32))
+            given[c.label] = spikes if c.cells is None else spikes.of(c.cells)
+    return intake.Expected(
+        {c.label: c.size for c in network.compared},
+        simulation.timestep,
+        simulation.warmup,
+        simulation.duration,
+        frozenset(c.label for c in sources),
+        given,
+    )
+
+
+def explain(
+    plan: Plan, paths: list[Path], given: Map, trust_pickle: bool, listener: Listener
+) -> intake.Intake:
+    """What files of spikes are taken for in a study; keeps nothing. RequestError as `import_spikes`."""
+    listener(Began(READING))
+    taken = intake.take_in(paths, given, expected(plan), trust_pickle)
+    listener(Ended(READING))
+    return taken
 
 
 def take_reference(plan: Plan, store: Store, listener: Listener) -> None:

@@ -10,7 +10,7 @@ import fnmatch
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -42,11 +42,16 @@ END = 0.1
 """First and last part of the window in which there should be spikes."""
 
 
+LARGEST_SHIFT = 20
+"""Steps by which spikes of a source may be early or late to be told so."""
+
+
 @dataclass(frozen=True)
 class Expected:
     """What a study asks of spikes: sizes by label, in the order of the network, and times in ms.
 
-    ``sources`` are populations without neurons, which may spike twice in a step.
+    ``sources`` are populations without neurons, which may spike twice in a step, and ``given`` has the spikes of those
+    that the network is given beforehand.
     """
 
     sizes: Mapping[str, int]
@@ -54,6 +59,7 @@ class Expected:
     warmup: float
     duration: float
     sources: frozenset[str] = frozenset()
+    given: Mapping[str, PopulationSpikes] = field(default_factory=dict)
 
     @property
     def n_steps(self) -> int:
@@ -116,7 +122,6 @@ def take_in(
     _refuse_unknown(given, expected)
     offered = _offered(paths, given)
     hashes = {file: file_hash(file) for file in offered.names}
-    _refuse_twice(hashes)
     pieces, ignored = _pieces(offered.names, given, trust_pickle)
     located = [
         (seed, label, piece, first)
@@ -124,6 +129,8 @@ def take_in(
         for seed in [_seed(piece, file, offered.seeds)]
         for label, piece, first in _populations(piece, given, expected)
     ]
+    drawn = {piece.file for _, label, piece, _ in located if label not in expected.given}
+    _refuse_twice({file: digest for file, digest in hashes.items() if file in drawn})
     _refuse_missing_threads([(seed, piece.file) for seed, _, piece, _ in located])
     recorded = _recorded(given, expected, {label: first for _, label, _, first in located})
     notes = []
@@ -153,6 +160,7 @@ def take_in(
         _refuse_impossible(seed, spikes, located, given, expected)
     _refuse_partly_silent(runs)
     _refuse_equal_runs(runs, expected)
+    _refuse_other_input(runs, expected)
     reduced = {seed: _reduced(spikes, recorded) for seed, spikes in runs.items()}
     _refuse_unsaid_silence(reduced, given, recorded, pieces)
     read_files = {offered.names[f]: digest for f, digest in hashes.items() if f not in ignored}
@@ -587,11 +595,41 @@ def fingerprints(spikes: SpikeData, warmup: float) -> dict[str, bytes]:
     return found
 
 
+def _refuse_other_input(runs: Mapping[int, SpikeData], expected: Expected) -> None:
+    """Raise RequestError where a source spikes otherwise than the network has it, and say if it is early or late."""
+    # spikes that a shift moves into the analysed time or out of it do not count
+    first = round(expected.warmup / expected.timestep) + LARGEST_SHIFT
+    last = expected.n_steps - LARGEST_SHIFT
+
+    def inside(spikes: PopulationSpikes, shift: int = 0) -> tuple[NDArray, NDArray]:
+        steps = spikes.steps + shift
+        kept = (steps > first) & (steps <= last)
+        return steps[kept], spikes.neurons[kept]
+
+    for seed, run in runs.items():
+        for label, wanted in expected.given.items():
+            found = run.populations[label]
+            for shift in sorted(range(-LARGEST_SHIFT, LARGEST_SHIFT + 1), key=abs):
+                if all(map(np.array_equal, inside(wanted), inside(found, shift))):
+                    break
+            else:
+                raise RequestError(
+                    f"seed {seed}: the spikes of {label!r} are not those that the study gives to it; these runs had "
+                    "other input"
+                )
+            if shift:
+                raise RequestError(
+                    f"seed {seed}: the spikes of {label!r} are those that the study gives to it, {abs(shift)} steps "
+                    f"{'early' if shift > 0 else 'late'}; are labels ends or begins of steps (label in the map), and "
+                    "where does the analysed time begin (begin in the map)?"
+                )
+
+
 def _refuse_equal_runs(runs: Mapping[int, SpikeData], expected: Expected) -> None:
     seen: dict[tuple[str, bytes], int] = {}
     for seed, spikes in runs.items():
         for label, found in fingerprints(spikes, expected.warmup).items():
-            if found and (label, found) in seen:
+            if found and (label, found) in seen and label not in expected.given:
                 raise RequestError(
                     f"seeds {seen[label, found]} and {seed} have the same spikes in {label!r}; a verdict needs "
                     "runs that differ by seed"
