@@ -370,8 +370,11 @@ class Study:
                 "`portability recommend` look for a format"
             )
         with _listening(progress) as listener:
-            plan = self._planned(listener, Store(Path(folder or self.folder)))
+            store = Store(Path(folder or self.folder))
+            plan = self._planned(listener, store)
             listener(Began(SOLVING))
+            with suppress(RequestError):  # which the prediction of smaller networks then says
+                plan, _ = scaling.with_any_rates(plan, store)
             entries = prediction.of_study(plan)
             listener(Ended(SOLVING))
         _, *candidates = self._description.combinations()

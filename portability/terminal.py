@@ -215,6 +215,21 @@ def predictions(predicted: Sequence[Mapping[str, Any]]) -> None:
         "ratio: distance of firing rates from the reference over that between realizations; "
         "correlations and intervals are not predicted"
     )
+    smaller = {
+        candidate["format"]: candidate["prediction"]["covariances"]
+        for candidate in predicted
+        if candidate["prediction"].get("covariances")
+    }
+    if smaller:
+        labels = [entry["population"] for entry in next(iter(smaller.values()))]
+        say("\nPair-averaged cross-covariance of smaller networks, over that of the whole one:")
+        table(
+            ("format", *labels),
+            [
+                (name, *(f"{e['smaller'] / e['whole']:.2f}" if e["whole"] else "" for e in entries))
+                for name, entries in smaller.items()
+            ],
+        )
 
 
 def recommendations(recommendations: Sequence[Any]) -> None:

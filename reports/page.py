@@ -204,7 +204,7 @@ class _Page:
             "theory": made(
                 "The section on theory",
                 lambda: sections.theory(reference.baseline, results.candidates),
-                {"rows": [], **{kind: [] for kind in THEORY_DRAWINGS}},
+                {"rows": [], "covariances": [], **{kind: [] for kind in THEORY_DRAWINGS}},
             ),
             "deployment": results.deployment,
             "warnings": results.warnings,

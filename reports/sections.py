@@ -154,6 +154,18 @@ def theory(baseline: Sequence[Baseline], candidates: Sequence[CandidateEntry]) -
     ]
     return {
         "rows": rows,
+        "covariances": [
+            {
+                "name": entry.name,
+                "factors": {
+                    c.population: c.smaller / c.whole
+                    for c in entry.prediction.covariances
+                    if c.whole and c.smaller is not None
+                },
+            }
+            for entry in candidates
+            if entry.prediction and entry.prediction.covariances
+        ],
         "distances": figures.population_mean_pictures(baseline, scores) if means else [],
         "means": means,
         "spread": theory_figures.spread_pictures(formats) if formats else [],

@@ -21,6 +21,7 @@ from pynn_portability.formats.number_format import NumberFormat
 from pynn_portability.judge import verdict as validation
 from pynn_portability.judge.ensemble import Ensemble
 from pynn_portability.judge.statistics import Sample
+from pynn_portability.predict.correlations import correlations
 from pynn_portability.predict.mean_field import (
     NODES,
     Activity,
@@ -222,9 +223,12 @@ def of_study(plan: Plan, measured: Mapping[str, Rates] | None = None) -> list[di
     study = plan.study
     _, *candidates = ((backend, name) for _, backend, name in study.combinations())
     names = list(dict.fromkeys(name for _, name in candidates if not study.port(name).scaling))
-    smaller = {"verdict": None, "reason": "distances of a smaller network are not predicted"}
+    smaller = {
+        name: _smaller_entry(plan, name, measured)
+        for name in dict.fromkeys(name for _, name in candidates if study.port(name).scaling)
+    }
     if not names:
-        return [smaller for _ in candidates]
+        return [smaller[name] for _, name in candidates]
     simulation = study.simulation
     realization = Realization(plan.network, simulation.seeds[0], simulation.timestep)
     formats = [study.number_format(name) for name in names]
@@ -239,8 +243,8 @@ def of_study(plan: Plan, measured: Mapping[str, Rates] | None = None) -> list[di
         for name, number_format, prediction in zip(names, formats, predictions, strict=True)
     }
     return [
-        smaller
-        if name not in entries
+        smaller[name]
+        if name in smaller
         else entries[name]
         | {
             "limits": [
@@ -256,6 +260,37 @@ def of_study(plan: Plan, measured: Mapping[str, Rates] | None = None) -> list[di
         }
         for backend, name in candidates
     ]
+
+
+def _smaller_entry(plan: Plan, name: str, measured: Mapping[str, Rates] | None) -> dict[str, Any]:
+    """What linear response says of a smaller network, at the rates of the whole one."""
+    entry: dict[str, Any] = {
+        "verdict": None,
+        "reason": "distances of a smaller network are not predicted, but covariances are",
+    }
+    if name not in plan.scaled:
+        return entry
+    simulation = plan.study.simulation
+    seconds = (simulation.warmup + simulation.duration) * 1e-3
+    rates = None if measured is None else {label: r.mean for label, r in measured.items()}
+    timestep = plan.study.timestep(name)
+    try:
+        whole, smaller = (
+            correlations(Realization(network, simulation.seeds[0], timestep), seconds, rates)
+            for network in (plan.networks[timestep], plan.network_of(name))
+        )
+    except RequestError as error:
+        return entry | {"reason": f"neither distances nor covariances are predicted: {error}"}
+    return entry | {
+        "covariances": [
+            {
+                "population": label,
+                "whole": float(whole.covariance[i, i]),
+                "smaller": float(smaller.covariance[i, i]),
+            }
+            for i, label in enumerate(whole.labels)
+        ]
+    }
 
 
 def _entry(

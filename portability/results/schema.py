@@ -143,6 +143,14 @@ class PopulationPrediction(Part):
     ratio: Number = Field(description="their quotient")
 
 
+class CovariancePrediction(Part):
+    """Predicted pair-averaged cross-covariance within a population, integrated over all lags."""
+
+    population: str = Field(description="label")
+    whole: Number = Field(description="in the whole network, 1/s")
+    smaller: Number = Field(description="in the smaller one, 1/s")
+
+
 class Epsilon(Part):
     """Discretisation errors of a projection's input: Dasbach et al. (2021), equation 25."""
 
@@ -177,6 +185,9 @@ class Prediction(Part):
     ratio: Number = Field(default=None, description="the largest ratio")
     populations: list[PopulationPrediction] = Field(default=[], description="by population")
     epsilon: list[Epsilon] = Field(default=[], description="by projection")
+    covariances: list[CovariancePrediction] = Field(
+        default=[], description="by population, of smaller networks"
+    )
     limits: list[str] = Field(default=[], description="what is not predicted, a sentence each")
 
 
