@@ -21,16 +21,18 @@ from dataclasses import replace as replace_fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pynn_portability.backends import names as backend_names
 from pynn_portability.errors import RequestError, UnfinishedError
 from pynn_portability.files import own_folder
 from pynn_portability.judge.adequacy import Evidence
 from pynn_portability.judge.ensemble import Ensemble
+from pynn_portability.judge.statistics import statistic
 from pynn_portability.judge.verdict import Pairing
 from pynn_portability.predict import prediction, recommendation
 from pynn_portability.probe import selftest
 from pynn_portability.probe.conformance import conformance as probe_backend
 from pynn_portability.reports import write_report
-from pynn_portability.results import exporting, scaling, taking
+from pynn_portability.results import exporting, scaling, smallest, taking
 from pynn_portability.results.assembling import Assembled, assemble, exit_code
 from pynn_portability.results.files import write_data
 from pynn_portability.results.schema import StudyResults
@@ -407,6 +409,33 @@ class Study:
             with store.locked(), _runs_kept(store, OSError):
                 found = recommendation.recommend(plan, schemes, store, listener, jobs)
                 recommendation.write(found, store.folder)
+        return found
+
+    def smallest(
+        self,
+        keep: Sequence[str] = ("rate", "cv", "cc"),
+        folder: Path | str | None = None,
+        *,
+        backend: str = "emulator",
+        jobs: int | None = None,
+        progress: bool | Listener = True,
+    ) -> list[smallest.Smallest]:
+        """The smallest network that keeps the statistics named, for every method of downscaling (docs/downscaling.md).
+
+        Raises RequestError for unknown statistics or backends, where the backend cannot run it, and for a failed run.
+        """
+        known = backend_names()
+        if backend not in known:
+            raise RequestError(f"unknown backend {backend!r}{choices(backend, known)}")
+        if not keep or len(set(keep)) < len(keep):
+            raise RequestError("keep: must be names of statistics, each once")
+        for name in keep:
+            statistic(name)
+        store = Store(Path(folder or self.folder))
+        planning.refuse_unwritable(store.folder)
+        with _listening(progress) as listener, store.locked(), _runs_kept(store, OSError):
+            found = smallest.smallest(self._description, keep, backend, store, listener, jobs)
+            smallest.write(found, store.folder)
         return found
 
     def selftest(

@@ -544,16 +544,44 @@ def recommend(
     backend: Annotated[
         str, typer.Option("--backend", metavar="NAME", help="Where to simulate.")
     ] = "emulator",
+    downscale: Annotated[
+        bool,
+        typer.Option(
+            "--downscale", help="Find the smallest network instead of the coarsest weights."
+        ),
+    ] = False,
+    keep: Annotated[
+        str | None,
+        typer.Option(
+            "--keep",
+            metavar="NAMES",
+            help="With --downscale: statistics that it must keep.",
+            show_default="rate,cv,cc",
+        ),
+    ] = None,
     out: Out = None,
     jobs: Jobs = None,
     as_json: Json = False,
 ) -> None:
-    """Find the coarsest weights that pass: predict, then simulate around the predicted boundary."""
+    """Find the coarsest weights, or the smallest network, that pass: predict, then simulate."""
     with _explained():
         from pynn_portability.api import Study
+        from pynn_portability.errors import RequestError
         from pynn_portability.predict.recommendation import content
 
         study = Study.load(study_file)
+        if keep is not None and not downscale:
+            raise RequestError("--keep: belongs to --downscale")
+        if downscale:
+            from pynn_portability.results import smallest
+
+            names = [name.strip() for name in (keep or "rate,cv,cc").split(",")]
+            sizes = study.smallest(names, out, backend=backend, jobs=jobs)
+            if as_json:
+                _print_json(smallest.content(sizes))
+            else:
+                terminal.smallest(sizes)
+            raise typer.Exit(smallest.exit_code(sizes))
         found = study.recommend(out, scheme=scheme, backend=backend, jobs=jobs)
         if as_json:
             _print_json(content(found))

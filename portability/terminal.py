@@ -19,6 +19,7 @@ from pynn_portability.run.events import Advanced, Began, Ended, Event
 if TYPE_CHECKING:
     from pynn_portability.results.comparing import Comparison
     from pynn_portability.results.schema import StudyResults
+    from pynn_portability.results.smallest import Smallest
     from pynn_portability.run.imported import FileEntry, Imported
     from pynn_portability.spikes.intake import Intake, Understood
 
@@ -230,6 +231,32 @@ def predictions(predicted: Sequence[Mapping[str, Any]]) -> None:
                 for name, entries in smaller.items()
             ],
         )
+
+
+def smallest(found: Sequence[Smallest]) -> None:
+    """Trials of every method of downscaling, and the answers."""
+    table(
+        (
+            *("scaling", "neurons", "synapses", "predicted covariance", "simulated"),
+            *("largest ratio", "where"),
+        ),
+        [
+            (
+                t.scaling,
+                f"{t.neurons:,}" if t.neurons else "",
+                f"{t.synapses:,}" if t.synapses else "",
+                f"x {t.covariance:.2f}" if t.covariance else "",
+                t.verdict or "impossible",
+                _decimal(t.ratio),
+                t.comparison or t.reason,
+            )
+            for s in found
+            for t in s.trials
+        ],
+    )
+    say("predicted covariance: largest change of a pair-averaged covariance, up or down, by theory")
+    for s in found:
+        say(s.answer)
 
 
 def recommendations(recommendations: Sequence[Any]) -> None:

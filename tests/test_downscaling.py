@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import replace
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from command_line import portability
 
 import pynn_portability as pp
 from pynn_portability.errors import RequestError
@@ -27,6 +29,7 @@ from pynn_portability.model.network import Network, PoissonDrive, Population, Pr
 from pynn_portability.model.scripts import capture, load_model
 from pynn_portability.realize.distributions import mean_and_sd
 from pynn_portability.realize.downscaling import Scaling, downscale, sources_without_rate
+from pynn_portability.results import smallest
 from pynn_portability.run.store import Store
 
 TAU_E, TAU_I = 0.5, 2.0  # ms
@@ -597,3 +600,54 @@ def test_a_method_that_cannot_reach_the_scale_says_which_it_can(tmp_path: Path) 
         study.run(tmp_path, progress=False)
     # the reference stays for another try
     assert len(list(Store(tmp_path).records())) == 1
+
+
+@pytest.fixture
+def few_trials(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(smallest, "SCALES", (0.3, 0.6))
+    forms = ("fewer neurons", "fewer neurons and inputs, resolve")
+    monkeypatch.setattr(smallest, "METHODS", {name: smallest.METHODS[name] for name in forms})
+
+
+@pytest.mark.usefixtures("few_trials")
+def test_the_smallest_network_that_keeps_what_is_named(tmp_path: Path) -> None:
+    """At inhibition this weak nothing makes up for fewer inputs without a current, at either scale."""
+    parameters = {"neurons": 300, "inputs": 40, "weight": 0.05, "inhibition": 1.0}
+    study = pp.Study("s", "balanced", **{**VALUES, "parameters": parameters})
+    fewer, resolved = study.smallest(["rate"], tmp_path, progress=False)
+    tried = [t for t in fewer.trials if t.verdict]
+    assert tried[0].scaling == "N=0.3"
+    assert (tried[0].neurons, tried[0].synapses) == (90, 90 * 40)
+    assert tried[0].covariance == pytest.approx(1 / 0.3, rel=0.1)
+    assert fewer.scaling == next((t.scaling for t in tried if t.verdict == "pass"), None)
+    assert fewer.scaling is None or fewer.scaling in fewer.answer
+    assert resolved.scaling is None
+    assert {t.verdict for t in resolved.trials} == {None}
+    assert all("the smallest K" in t.reason for t in resolved.trials)
+    assert "impossible" in resolved.answer
+    assert smallest.exit_code([fewer]) == (0 if fewer.scaling else 3)
+    assert smallest.exit_code([resolved]) == 1
+    written = json.loads((tmp_path / smallest.FILE).read_text())
+    assert written == json.loads(json.dumps(smallest.content([fewer, resolved])))
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--keep", "rate"), "--keep: belongs to --downscale"),
+        (("--downscale", "--keep", "rat"), "'rat' is no statistic"),
+        (("--downscale", "--keep", "rate,rate"), "each once"),
+        (("--downscale", "--backend", "nist"), "unknown backend 'nist'"),
+    ],
+)
+def test_wrong_requests_for_the_smallest_network(
+    tmp_path: Path, options: tuple[str, ...], words: str
+) -> None:
+    (tmp_path / "s.toml").write_text(
+        '[study]\nname = "s"\n[model]\nbuild = "balanced"\n[simulation]\nduration = 100.0\nseeds = [1]\n'
+        '[reference]\nbackend = "emulator"\n'
+    )
+    done = portability(tmp_path, "recommend", "s.toml", *options)
+    assert done.returncode == 2
+    assert words in done.stderr
+    assert "Traceback" not in done.stderr

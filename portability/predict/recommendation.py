@@ -207,7 +207,8 @@ class _Judge:
                 return f"{outcome.error} (log: {outcome.log})"
             recording = Recording(self._store.spikes_file(outcome.record.key))
             recordings[outcome.run.format][outcome.run.seed] = recording
-        excerpt = Excerpt(self._plan.study.simulation.warmup)
+        study = self._plan.study
+        excerpt = Excerpt(study.simulation.warmup, statistics=tuple(study.statistics.use))
         self._listener(Began("statistics", len(recordings)))
         ensembles = {}
         for number, (name, of_format) in enumerate(recordings.items(), start=1):
