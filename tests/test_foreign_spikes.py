@@ -712,6 +712,14 @@ def test_explain_with_a_study_names_populations_and_keeps_nothing(study: Path, r
     assert not (study / "results" / "foreign" / "imported").exists()
 
 
+def test_a_table_with_a_header_only_has_no_spikes(tmp_path: Path) -> None:
+    (tmp_path / "I_seed-1.csv").write_text("time_ms,neuron\n")
+    (tmp_path / "E_seed-1.csv").write_text("time_ms,neuron\n510.0,0\n5400.0,4\n")
+    found = take_in([tmp_path], ALL, EXPECTED)
+    assert found.runs[1].populations["I"].steps.size == 0
+    assert found.runs[1].populations["E"].neurons.tolist() == [0, 4]
+
+
 def test_explain_needs_no_study(tmp_path: Path, runs: Runs) -> None:
     nest_files(tmp_path / "spikes", two(runs))
     result = portability(tmp_path, "import", "--explain", "spikes")

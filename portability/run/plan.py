@@ -199,7 +199,7 @@ def _tasks(plan: Plan) -> tuple[Task, ...]:
             requests[name, text]["machine"] = number.fingerprint
         if scaling := study.port(text).scaling:
             requests[name, text]["scaling"] = scaling
-    if study.model.stock and study.script:
+    if study.model.stock and study.script and combinations:
         from pynn_portability.run import stock  # noqa: PLC0415 - brings much of PyNN
 
         identity = stock.identity(study.script, study.model.arguments)

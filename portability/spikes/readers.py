@@ -261,6 +261,8 @@ def _of_columns(file: Path, columns: Mapping[str, NDArray[Any]], options: Option
 
 def _floats(values: Any, file: Path, name: str) -> NDArray[np.float64]:
     array = np.asarray(values)
+    if array.ndim == 1 and not array.size:  # a table with a header only has columns of no type
+        return np.empty(0)
     if array.ndim != 1 or array.dtype.kind not in "iuf":
         raise RequestError(f"{file}: {name} is not a row of numbers")
     return array.astype(np.float64)
