@@ -6,6 +6,8 @@ than zero, and activity that changes in time.
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -55,6 +57,7 @@ def frequencies(timestep: float) -> Sample:
     return np.arange(1, SEGMENT // 2 + 1) * np.float64(1000.0 / (SEGMENT * width))
 
 
+@lru_cache(maxsize=1)  # its size and its shape follow for the same window
 def covariance(window: Window) -> Sample:
     """Cross-covariance of spike counts in bins of 1 ms, averaged over all pairs of different neurons.
 

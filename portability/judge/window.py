@@ -18,11 +18,12 @@ from pynn_portability.spikes.data import SpikeData
 Sample = NDArray[np.float64]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Window:
     """Spikes of a population of ``size`` neurons in ``n_steps`` steps of ``timestep`` ms, by time.
 
-    ``steps`` are 1 to ``n_steps``: a spike carries the step at whose end it happened.
+    Windows are told apart by identity. ``steps`` are 1 to ``n_steps``: a spike carries the step at whose end it
+    happened.
     """
 
     size: int
