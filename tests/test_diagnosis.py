@@ -48,6 +48,40 @@ def test_a_change_of_spread_alone():
     assert "the variance of weights" in text
 
 
+def test_a_change_of_spread_that_moves_the_mean_a_little():
+    """As fixed in-degrees do in place of others: what nonlinear neurons make of it is no other drive."""
+    text = diagnosed(spread=0.3, mean=1.03)
+    assert "rate mean +" in text
+    assert "around nearly the same mean: look at the variance of weights, at in-degrees" in text
+    assert "Mean rates move" not in text
+
+
+def test_a_curve_changes_in_size_or_in_shape():
+    x = np.arange(50)
+
+    def curves(size: float, frequency: float) -> Ensemble:
+        noise = {s: np.random.default_rng([s, round(9 * frequency)]) for s in SEEDS}
+        rate = {s: sample(s)["a"]["rate"] for s in SEEDS}
+        runs = {
+            s: {
+                "a": {
+                    "rate": rate[s],
+                    "covariance": size * np.cos(frequency * x) + n.normal(0, 0.02, 50),
+                }
+            }
+            for s, n in noise.items()
+        }
+        return Ensemble("", runs)
+
+    def said(size: float, frequency: float) -> str:
+        before, after = curves(1.0, 0.5), curves(size, frequency)
+        return " ".join(sentences(judge(before, after).scores, changes(before, after)))
+
+    assert "covariance size +100" in said(2.0, 0.5)
+    assert "covariance of the same size and another shape" in said(1.0, 0.6)
+    assert "Only correlations deviate" in said(2.0, 0.5)
+
+
 def test_correlations_alone():
     text = diagnosed(cc=0.02)
     assert "cc mean" in text

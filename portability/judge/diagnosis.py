@@ -22,6 +22,8 @@ CERTAIN = 3.0
 SMALLEST = 0.01
 """and so are relative changes of less than this, which hardly move a distribution."""
 SEVERAL = 2
+MUCH_MORE = 3.0
+"""Times as large a relative change."""
 CORRELATED = (
     "cc",
     "synchrony",
@@ -120,6 +122,17 @@ def _relative(own: Sequence[float], other: Sequence[float]) -> tuple[float, floa
     return float(change.mean()), float(error)
 
 
+def _widened(change: Change) -> bool:
+    """Whether the spread over neurons changes, and the mean hardly does."""
+    if change.spread is None or not _certain(change.spread):
+        return False
+    return (
+        change.mean is None
+        or not _certain(change.mean)
+        or abs(change.spread[0]) > MUCH_MORE * abs(change.mean[0])
+    )
+
+
 def _certain(change: tuple[float, float] | None) -> bool:
     return change is not None and abs(change[0]) >= max(CERTAIN * change[1], SMALLEST)
 
@@ -146,8 +159,9 @@ def _hints(deviating: Sequence[Score], found: Sequence[Change]) -> list[str]:
     correlated = list(dict.fromkeys(s.population for s in deviating if s.statistic in CORRELATED))
     others = [s for s in deviating if s.statistic not in CORRELATED]
     rates = [by_key[s.population, "rate"] for s in deviating if s.statistic == "rate"]
-    shifted = [c for c in rates if _certain(c.mean)]
-    widened = [c for c in rates if _certain(c.spread) and not _certain(c.mean)]
+    widened = [c for c in rates if _widened(c)]
+    shifted = [c for c in rates if _certain(c.mean) and c not in widened]
+    everywhere = len({c.population for c in found})
     hints = []
     if len(correlated) >= SEVERAL or not others:
         which = (
@@ -165,6 +179,12 @@ def _hints(deviating: Sequence[Score], found: Sequence[Change]) -> list[str]:
             "Mean rates move together: look at the drive, at neuron parameters (threshold, reset, "
             "refractory time, membrane and synaptic time constants) and at weights' means."
         )
+    elif len(shifted) >= max(everywhere / 2, SEVERAL):
+        names = ", ".join(c.population for c in shifted)
+        hints.append(
+            f"Mean rates move in {names}, up in some and down in others: look at neuron parameters (threshold, reset, "
+            "refractory time, membrane and synaptic time constants), at the drive, and at weights' means."
+        )
     elif shifted:
         names = ", ".join(c.population for c in shifted)
         hints.append(
@@ -173,7 +193,7 @@ def _hints(deviating: Sequence[Score], found: Sequence[Change]) -> list[str]:
     if widened:
         names = ", ".join(c.population for c in widened)
         hints.append(
-            f"Rates spread differently over neurons in {names}, around the same mean: look at the "
+            f"Rates spread differently over neurons in {names}, around nearly the same mean: look at the "
             "variance of weights, at in-degrees and at initial values."
         )
     if hints:
