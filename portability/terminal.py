@@ -223,7 +223,9 @@ def predictions(predicted: Sequence[Mapping[str, Any]]) -> None:
     }
     if smaller:
         labels = [entry["population"] for entry in next(iter(smaller.values()))]
-        say("\nPair-averaged cross-covariance of smaller networks, over that of the whole one:")
+        say(
+            "\nPair-averaged cross-covariance of smaller networks, integrated over lags, over that of the whole one:"
+        )
         table(
             ("format", *labels),
             [
