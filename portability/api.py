@@ -43,6 +43,7 @@ from pynn_portability.run.events import Advanced, Began, Ended, Event, Listener,
 from pynn_portability.run.executor import Executor, execute, stored, summary
 from pynn_portability.run.outcome import Outcome
 from pynn_portability.run.plan import Plan
+from pynn_portability.run.record import IMPORTED
 from pynn_portability.run.script_study import script_values, write_script_study
 from pynn_portability.run.store import Store
 from pynn_portability.run.study import inventory, load_study, study_of
@@ -266,6 +267,11 @@ class Study:
         store = Store(Path(folder or self.folder))
         with _listening(progress) as listener:
             plan = self._planned(listener, store)
+            # what is missing is said before anything is written, unless it is to be imported first
+            imported_first = bool(plan.waiting) and plan.study.reference.backend == IMPORTED
+            if not imported_first:
+                plan = scaling.completed(plan, store)
+                stored(plan, store)
             with store.locked():
                 taking.import_candidates(plan, store, listener)
                 plan = scaling.completed(plan, store)

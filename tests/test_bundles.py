@@ -286,3 +286,10 @@ def test_spikes_that_lie_are_refused(folder: Path) -> None:
         with pytest.raises(ValueError):
             more = {**counts, label: n + 1}
             bundle._unpacked(found._members["seed-1.bin"], found.contents.sizes, more, 0.1, 0, 6000)
+        with pytest.raises(ValueError, match="more spikes than it says"):
+            longer = found._members["seed-1.bin"] + bytes(8)
+            bundle._unpacked(longer, found.contents.sizes, counts, 0.1, 0, 6000)
+        with pytest.raises(ValueError):
+            bundle.Contents.model_validate(
+                found.contents.model_dump(by_alias=True) | {"spikes": {"1": {label: -1}}}
+            )

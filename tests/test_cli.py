@@ -192,6 +192,7 @@ def test_results_follow_their_schema(finished: tuple[Path, subprocess.CompletedP
         "warmup": 10.0,
         "timestep": 0.1,
         "seeds": [1, 2, 3],
+        "statistics": ["rate", "cv", "cc"],
     }
     assert [(p["label"], p["size"], p["recorded"]) for p in results["populations"]] == [
         ("E", 12, True),
@@ -292,7 +293,7 @@ def test_a_reader_that_has_seen_enough_is_no_error(folder: Path) -> None:
     ended = subprocess.run(
         ["bash", "-o", "pipefail", "-c", command], capture_output=True, text=True, check=False
     )
-    assert ended.stdout == "model microcircuit\n"
+    assert ended.stdout == "model balanced\n"
     assert ended.stderr == ""
 
 

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, NonNegativeInt
 
 from pynn_portability.errors import RequestError, printable
 from pynn_portability.files import content_hash, file_hash, replacing
@@ -57,10 +57,12 @@ class Contents(Part):
     realization: str = Field(
         description="digest of a part of the realization of the first seed, empty if it is not known"
     )
-    sizes: dict[str, int] = Field(description="number of neurons by population")
+    sizes: dict[str, NonNegativeInt] = Field(description="number of neurons by population")
     timestep: float = Field(gt=0, description="ms")
     duration: float = Field(gt=0, description="analysed time, ms")
-    spikes: dict[str, dict[str, int]] = Field(description="number of spikes by seed and population")
+    spikes: dict[str, dict[str, NonNegativeInt]] = Field(
+        description="number of spikes by seed and population"
+    )
     created: str = Field(description="ISO 8601, UTC")
     sha256: dict[str, str] = Field(description="checksums of the members")
     contents_sha256: str = Field(default="", description="checksum of all other fields")
@@ -282,6 +284,8 @@ def _unpacked(
         populations[label] = PopulationSpikes(
             size, steps[inside] + skipped, neurons[inside].astype(np.int32)
         )
+    if stream.read(1):
+        raise ValueError("a run has more spikes than it says")
     return SpikeData(timestep, skipped + n_steps, populations)
 
 
