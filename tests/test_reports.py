@@ -99,7 +99,8 @@ def test_outcome_in_words(page: _Parsed) -> None:
 
 
 def test_matrix_gives_verdicts_in_words_and_leads_to_sections(page: _Parsed) -> None:
-    cells = [a for a in page.attributes("a") if "cell" in str(a.get("class"))]
+    every = [a for a in page.attributes("a") if "cell" in str(a.get("class"))]
+    cells = [a for a in every if "aria-label" not in a]
     assert sorted(str(c["class"]) for c in cells) == [
         "cell deviates", "cell failed", "cell pass", "cell pass", "cell reference",
     ]  # fmt: skip
@@ -112,6 +113,22 @@ def test_matrix_gives_verdicts_in_words_and_leads_to_sections(page: _Parsed) -> 
         "● reference 5 seeds",
     ):
         assert words in page.text
+
+
+def test_what_is_kept_is_said_by_statistic(page: _Parsed) -> None:
+    """Three candidates have scores, and three statistics each; a label says what a sign and a number show."""
+    labels = [
+        str(a["aria-label"])
+        for a in page.attributes("a")
+        if "cell" in str(a.get("class")) and a.get("aria-label")
+    ]
+    assert len(labels) % 3 == 0
+    assert len(labels) >= 9
+    assert all(
+        re.fullmatch(r"(passes|deviates|inconclusive), [\d.]+ in \w+", label) for label in labels
+    )
+    assert any(label.startswith("deviates") for label in labels)
+    assert "What is kept, by statistic" in page.text
 
 
 def test_sections_state_rule_scores_means_cost_failures_and_provenance(page: _Parsed) -> None:

@@ -228,7 +228,7 @@ MISTAKES = {
     "neither format nor scaling": (
         'format = "naive-2"\n',
         "",
-        ["candidate (candidate 2)", "format: is missing"],
+        ["candidate.format (candidate 2)", "missing"],
     ),
     "unknown statistic": (
         "[backends.nest]",

@@ -236,11 +236,7 @@ class Candidate(Section):
         return texts
 
     @model_validator(mode="after")
-    def _says_something(self) -> Candidate:
-        if "format" not in self.model_fields_set and self.scaling == [""]:
-            raise ValueError(
-                "format: is missing, it must be the name of a number format or a list of names"
-            )
+    def _rates_of_something(self) -> Candidate:
         if self.rates and self.scaling == [""]:
             raise ValueError("rates: belong to a scaling")
         return self
@@ -549,6 +545,12 @@ def _checked(study: Study, file: Path, base: Path) -> Study:
         raise RequestError(
             f"{file}: simulation.duration: is missing, it must be a positive number of milliseconds"
         )
+    for i, candidate in study.simulated:
+        if not {"format", "scaling"} & candidate.model_fields_set:
+            raise RequestError(
+                f"{file}: {place(('candidate', i, 'format'))}: is missing, it must be the name of a number format or "
+                "a list of names"
+            )
     _check_number_of_runs(study)
     if study.model.stock:
         _check_stock(study)
