@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -81,6 +82,15 @@ def test_what_scaling_does_to_covariances() -> None:
     # but for the part of the feedback that goes through the variance of the input, J² K
     np.testing.assert_allclose(covariance("K=0.5:linear"), before, rtol=0.08)
     assert covariance("K=0.5:sqrt")[0, 0] < 0.8 * before[0, 0]
+
+
+@pytest.mark.parametrize("cell_type", ["IF_curr_alpha", "IF_cond_exp"])
+def test_neurons_beyond_the_theory_are_refused_at_given_rates_too(cell_type: str) -> None:
+    network = inhibitory(200, -0.02)
+    (population,) = network.populations
+    other = replace(network, populations=(replace(population, cell_type=cell_type),))
+    with pytest.raises(RequestError, match=f"covers IF_curr_exp neurons, not {cell_type}"):
+        correlations(Realization(other, 1, 0.1), 10.0, {"I": 15.0})
 
 
 def test_an_excitatory_network_beyond_the_edge_is_refused() -> None:

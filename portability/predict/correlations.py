@@ -15,9 +15,11 @@ from typing import NamedTuple
 import numpy as np
 
 from pynn_portability.errors import RequestError
+from pynn_portability.model.cells import Receptor
 from pynn_portability.predict.mean_field import (
     Array,
     Neurons,
+    covered_parameters,
     interval_variation,
     mean_rates,
     stationary_rate,
@@ -54,6 +56,12 @@ def correlations(
     network = realization.network
     populations = [p for p in network.populations if not p.is_source]
     labels = tuple(p.label for p in populations)
+    parameters = {label: covered_parameters(realization, label) for label in labels}
+
+    def time_constant(label: str, receptor: Receptor) -> float:
+        name = network.population(label).cell.synaptic_time_constants[receptor]
+        return float(parameters[label][name].mean())
+
     known = dict(rates) if rates is not None else mean_rates(realization, seconds)
     for p in network.populations:
         if p.cell.source == "poisson":
@@ -74,7 +82,7 @@ def correlations(
         if projection.target not in labels:
             continue
         target = labels.index(projection.target)
-        tau = _time_constant(realization, projection.target, projection.receptor)
+        tau = time_constant(projection.target, projection.receptor)
         inputs = projection.connector.indegrees(network.ends(projection)).mean
         weight = mean_and_sd(projection.weight)
         if projection.source not in known:
@@ -85,7 +93,7 @@ def correlations(
             gain[target, source] += 1e-3 * inputs * tau * weight[0]
             noisier[target, source] += 1e-3 * inputs * tau**2 * (weight[0] ** 2 + weight[1] ** 2)
     for drive in network.drives:
-        tau = _time_constant(realization, drive.target, drive.receptor)
+        tau = time_constant(drive.target, drive.receptor)
         add(
             labels.index(drive.target),
             tau,
@@ -93,7 +101,10 @@ def correlations(
             1.0,
             mean_and_sd(drive.rate)[0],
         )
-    neurons = [_typical(realization, label) for label in labels]
+    neurons = [
+        Neurons(*(float(parameters[label][name].mean()) for name in Neurons._fields))
+        for label in labels
+    ]
     taus = np.where(noise > 0, weighted / np.where(noise > 0, noise, 1.0), 1.0)
     connectivity, alone = np.zeros((n, n)), np.zeros(n)
     for i, cell in enumerate(neurons):
@@ -123,14 +134,3 @@ def correlations(
     covariance = (of_means - own) * np.outer(sizes, sizes) / np.maximum(pairs, 1.0)
     found = np.array([known[label] for label in labels])
     return Correlations(labels, found, connectivity, covariance)
-
-
-def _time_constant(realization: Realization, population: str, receptor: str) -> float:
-    cell = realization.network.population(population).cell
-    name = cell.synaptic_time_constants[receptor]  # type: ignore[index]
-    return float(realization.parameter(population, name).mean())
-
-
-def _typical(realization: Realization, label: str) -> Neurons:
-    parameters = realization.parameters(label)
-    return Neurons(*(float(parameters[name].mean()) for name in Neurons._fields))

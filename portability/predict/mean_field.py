@@ -447,7 +447,7 @@ class MeanField:
             if p.is_source
         }
         self._skewed = skewed
-        tables = [_parameters(realization, label) for label in self.labels]
+        tables = [covered_parameters(realization, label) for label in self.labels]
         self._tau_syn = [
             {"excitatory": t["tau_syn_E"].mean(), "inhibitory": t["tau_syn_I"].mean()}
             for t in tables
@@ -679,7 +679,8 @@ def _state(x: Array) -> _State:
     return _State(mean[:, np.newaxis], (variance + mean**2)[:, np.newaxis, np.newaxis])
 
 
-def _parameters(realization: Realization, label: str) -> dict[str, Array]:
+def covered_parameters(realization: Realization, label: str) -> dict[str, Array]:
+    """Parameters of a population of neurons, an array each; RequestError for cells that the theory does not cover."""
     population = realization.network.population(label)
     cell = population.cell
     if cell.conductance_based or cell.synaptic_kernel != "exponential":
