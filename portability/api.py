@@ -26,7 +26,7 @@ from pynn_portability.errors import RequestError, UnfinishedError
 from pynn_portability.files import own_folder
 from pynn_portability.judge.adequacy import Evidence
 from pynn_portability.judge.ensemble import Ensemble
-from pynn_portability.judge.statistics import statistic
+from pynn_portability.judge.statistics import STATISTICS, statistic
 from pynn_portability.judge.verdict import Pairing
 from pynn_portability.predict import prediction, recommendation
 from pynn_portability.probe import selftest
@@ -96,7 +96,7 @@ class Study:
         parameters: Mapping[str, Any] | None = None,
         warmup: float = 1000.0,
         timestep: float = 0.1,
-        statistics: Sequence[str] = ("rate", "cv", "cc"),
+        statistics: Sequence[str] = STATISTICS,
         backends: Mapping[str, Mapping[str, Any]] | None = None,
         base: Path | str = ".",
     ) -> None:
@@ -346,9 +346,7 @@ class Study:
             raise RequestError(f"{path}: cannot be written, its folder must be there")
         with _listening(progress) as listener:
             plan = self._planned(listener)
-            own = replace_fields(
-                plan, tasks=tuple(t for t in plan.tasks if t.run.role == "reference")
-            )
+            own = plan.of_role("reference")
             planning.refuse_problems(plan)
             planning.refuse_unwritable(store.folder)
             planning.refuse_changing(plan, listener)
@@ -419,7 +417,7 @@ class Study:
 
     def smallest(
         self,
-        keep: Sequence[str] = ("rate", "cv", "cc"),
+        keep: Sequence[str] = STATISTICS,
         folder: Path | str | None = None,
         *,
         backend: str = "emulator",
@@ -662,8 +660,7 @@ def _completed(
     """
     if not plan.waiting:
         return plan, []
-    own = tuple(task for task in plan.tasks if task.run.role == "reference")
-    execute(replace_fields(plan, tasks=own), store, listener, jobs, executor)
+    execute(plan.of_role("reference"), store, listener, jobs, executor)
     recordings = scaling.recorded(plan, store)
     if not recordings:
         reason = "no run of the reference tells the rates that the smaller network is made with"

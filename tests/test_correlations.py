@@ -15,23 +15,14 @@ from pynn_portability.judge.statistics import statistics
 from pynn_portability.model.connectivity import FixedNumberPre
 from pynn_portability.model.network import Network, PoissonDrive, Population, Projection
 from pynn_portability.model.scripts import capture, load_model
+from pynn_portability.models.balanced import NEURON
 from pynn_portability.predict.correlations import correlations
 from pynn_portability.predict.mean_field import Neurons, interval_variation, stationary_rate
 from pynn_portability.realize.downscaling import Scaling, downscale
 from pynn_portability.realize.realization import Realization
 from pynn_portability.spikes.data import SpikeData
 
-CELLS = {
-    "cm": 0.25,
-    "tau_m": 10.0,
-    "tau_syn_E": 0.5,
-    "tau_syn_I": 0.5,
-    "tau_refrac": 2.0,
-    "v_rest": -65.0,
-    "v_reset": -65.0,
-    "v_thresh": -50.0,
-    "i_offset": 0.0,
-}
+CELLS = {**NEURON, "i_offset": 0.0}
 
 
 def inhibitory(size: int, weight: float, inputs: int = 100) -> Network:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, partial
 from typing import Literal
 
@@ -59,6 +59,18 @@ class Statistic:
         return self.name.upper() if self.name in ("cv", "cc", "lv") else self.name
 
 
+_COVARIANCE = Statistic(
+    "covariance",
+    "Cross-covariance",
+    "1/s²",
+    "curve",
+    activity.covariance,
+    "pair-averaged cross-covariance of spike trains at lags from 0 to 50 ms",
+    width=activity.ACTIVITY_BIN,
+    shortest=(activity.LARGEST_LAG + 1) * activity.ACTIVITY_BIN,
+    along="ms",
+    axis=lambda _, timestep: activity.lags(timestep),
+)
 _CATALOGUE = (
     Statistic(
         "rate",
@@ -115,39 +127,24 @@ _CATALOGUE = (
         along="Hz",
         axis=lambda _, timestep: activity.frequencies(timestep),
     ),
-    Statistic(
-        "covariance",
-        "Cross-covariance",
-        "1/s²",
-        "curve",
-        activity.covariance,
-        "pair-averaged cross-covariance of spike trains at lags from 0 to 50 ms",
-        width=activity.ACTIVITY_BIN,
-        shortest=(activity.LARGEST_LAG + 1) * activity.ACTIVITY_BIN,
-        along="ms",
-        axis=lambda _, timestep: activity.lags(timestep),
+    _COVARIANCE,
+    replace(
+        _COVARIANCE,
+        name="covariance-size",
+        title="Size of the cross-covariance",
+        kind="number",
+        compute=activity.covariance_size,
+        meaning="root mean square of the pair-averaged cross-covariance",
+        along="",
+        axis=None,
     ),
-    Statistic(
-        "covariance-size",
-        "Size of the cross-covariance",
-        "1/s²",
-        "number",
-        activity.covariance_size,
-        "root mean square of the pair-averaged cross-covariance",
-        width=activity.ACTIVITY_BIN,
-        shortest=(activity.LARGEST_LAG + 1) * activity.ACTIVITY_BIN,
-    ),
-    Statistic(
-        "covariance-shape",
-        "Shape of the cross-covariance",
-        "",
-        "curve",
-        activity.covariance_shape,
-        "pair-averaged cross-covariance over its root mean square",
-        width=activity.ACTIVITY_BIN,
-        shortest=(activity.LARGEST_LAG + 1) * activity.ACTIVITY_BIN,
-        along="ms",
-        axis=lambda _, timestep: activity.lags(timestep),
+    replace(
+        _COVARIANCE,
+        name="covariance-shape",
+        title="Shape of the cross-covariance",
+        unit="",
+        compute=activity.covariance_shape,
+        meaning="pair-averaged cross-covariance over its root mean square",
     ),
 )
 _BY_NAME = {statistic.name: statistic for statistic in _CATALOGUE}

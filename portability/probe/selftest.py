@@ -57,8 +57,7 @@ def spike_faults(plan: Plan, store: Store, listener: Listener) -> list[Finding]:
             f"{plan.study.file}: reference: faults are planted into a simulated reference, and "
             f"{plan.study.reference.format!r} is imported"
         )
-    tasks = tuple(t for t in plan.tasks if t.run.role == "reference")
-    outcomes = stored(replace(plan, tasks=tasks), store)
+    outcomes = stored(plan.of_role("reference"), store)
     recordings = {
         o.run.seed: Recording(store.spikes_file(o.record.key)) for o in outcomes if o.record
     }
@@ -111,8 +110,7 @@ def model_faults(
         outcomes = execute(replace(emulated, tasks=tuple(tasks)), store, listener, jobs)
         return _ensemble(label, outcomes, store, excerpt)
 
-    sound = [t for t in emulated.tasks if t.run.role == "reference"]
-    reference = simulated("emulator double", sound)
+    reference = simulated("emulator double", emulated.of_role("reference").tasks)
     baseline = baseline_distances(reference)
 
     def judged(name: str, size: float) -> Judgement:

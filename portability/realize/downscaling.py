@@ -32,7 +32,6 @@ from pynn_portability.model.network import (
     PoissonDrive,
     Population,
     Projection,
-    Recording,
     Value,
 )
 from pynn_portability.model.transforms import scaled_value
@@ -125,15 +124,14 @@ def downscale(
     that cannot reach the scale (with the smallest one that it can), and for a missing rate.
     """
     fewer = _fewer_neurons(network, scaling) if scaling.neurons < 1 else network
-    if scaling.inputs == 1:
-        return Downscaled(fewer, _rows(network, fewer, {}), _notes(network, fewer, {}))
     changes: dict[str, _Change] = {}
-    known = _known_rates(network, rates or {})
-    result = _fewer_inputs(fewer, scaling, known, changes)
-    used = {label: known[label] for label in dict.fromkeys(p.source for p in network.projections)}
-    return Downscaled(
-        result, _rows(network, result, changes), _notes(network, result, changes), used
-    )
+    result, used = fewer, {}
+    if scaling.needs_rates:
+        known = _known_rates(network, rates or {})
+        result = _fewer_inputs(fewer, scaling, known, changes)
+        used = {p.source: known[p.source] for p in network.projections}
+    rows = _rows(network, result, changes)
+    return Downscaled(result, rows, _notes(network, result, rows), used)
 
 
 def sources_without_rate(network: Network) -> list[str]:
@@ -171,12 +169,17 @@ def _known_rates(network: Network, rates: Mapping[str, float]) -> dict[str, floa
 
 
 def _fewer_neurons(network: Network, scaling: Scaling) -> Network:
+    for recording in network.recordings:
+        raise RequestError(
+            f"{scaling.text}: a part of population {recording.population!r} is recorded, as {recording.label!r}, and "
+            "it is not clear which part of a smaller one stands for it; record the whole population"
+        )
     sizes = {}
     for p in network.populations:
         sizes[p.label] = p.size
         if p.is_source:
             continue
-        sizes[p.label] = max(round(scaling.neurons * p.size), 0)
+        sizes[p.label] = round(scaling.neurons * p.size)
         if sizes[p.label] < SMALLEST_POPULATION:
             raise RequestError(
                 f"{scaling.text}: population {p.label!r} of {p.size} would have {sizes[p.label]} neurons, at least "
@@ -190,7 +193,6 @@ def _fewer_neurons(network: Network, scaling: Scaling) -> Network:
     smaller = replace(
         network,
         populations=tuple(replace(p, size=sizes[p.label]) for p in network.populations),
-        recordings=tuple(_fewer_recorded(r, scaling, sizes) for r in network.recordings),
     )
     projections = []
     for projection in network.projections:
@@ -200,13 +202,6 @@ def _fewer_neurons(network: Network, scaling: Scaling) -> Network:
         inputs = projection.connector.indegrees(network.ends(projection)).mean
         projections.append(_with_inputs(projection, smaller, inputs, scaling))
     return replace(smaller, projections=tuple(projections))
-
-
-def _fewer_recorded(recording: Recording, scaling: Scaling, sizes: Mapping[str, int]) -> Recording:
-    raise RequestError(
-        f"{scaling.text}: a part of population {recording.population!r} is recorded, as {recording.label!r}, and it is "
-        "not clear which part of a smaller one stands for it; record the whole population"
-    )
 
 
 def _refuse_array(scaling: Scaling, what: str, value: Value) -> None:
@@ -512,10 +507,10 @@ def _rows(before: Network, after: Network, changes: Mapping[str, _Change]) -> tu
     )
 
 
-def _notes(before: Network, after: Network, changes: Mapping[str, _Change]) -> tuple[str, ...]:
+def _notes(before: Network, after: Network, rows: Sequence[Row]) -> tuple[str, ...]:
     """A sentence on each population that became smaller, and on connectors that changed in kind."""
     sentences = []
-    for row in _rows(before, after, changes):
+    for row in rows:
         parts = [f"{row.size} -> {row.scaled_size} neurons"] if row.size != row.scaled_size else []
         if row.inputs != row.scaled_inputs:
             parts.append(f"{row.inputs:.4g} -> {row.scaled_inputs:.4g} inputs each")
@@ -541,6 +536,6 @@ def _notes(before: Network, after: Network, changes: Mapping[str, _Change]) -> t
                 f"{p.label}: more inputs than there are sources, so that a pair may have several synapses"
             )
     sources = [p.label for p in before.populations if p.is_source]
-    if sources and any(r.size != r.scaled_size for r in _rows(before, after, changes)):
+    if sources and any(r.size != r.scaled_size for r in rows):
         sentences.append(f"spike sources are as many as they were: {', '.join(sources)}")
     return tuple(sentences)

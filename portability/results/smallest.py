@@ -21,7 +21,7 @@ from pynn_portability.run.executor import execute
 from pynn_portability.run.plan import Plan, refuse_problems, with_rates
 from pynn_portability.run.plan import plan as plan_study
 from pynn_portability.run.store import Store
-from pynn_portability.run.study import Candidate, Judged, Reference, Study
+from pynn_portability.run.study import Candidate, Judged, Reference, Role, Study
 
 FILE = "smallest.json"
 SCHEMA = "portability-smallest/1"
@@ -177,12 +177,11 @@ def _made(
     store: Store,
     listener: Listener,
     jobs: int | None,
-    role: str = "reference",
+    role: Role = "reference",
 ) -> dict[int, Recording]:
     """Runs of a role by seed; RequestError for one that failed."""
-    tasks = tuple(task for task in plan.tasks if task.run.role == role)
     found = {}
-    for outcome in execute(replace(plan, tasks=tasks), store, listener, jobs):
+    for outcome in execute(plan.of_role(role), store, listener, jobs):
         if outcome.record is None:
             raise RequestError(f"{outcome.error or outcome.skipped} (log: {outcome.log})")
         found[outcome.run.seed] = Recording(store.spikes_file(outcome.record.key))

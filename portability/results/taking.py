@@ -16,12 +16,11 @@ from pynn_portability.results.elsewhere import (
     checked_with_reference,
     is_reference,
     mismatch,
-    reference_recordings,
 )
+from pynn_portability.results.scaling import recorded
 from pynn_portability.run import imported
 from pynn_portability.run.bundle import Bundle, find, realization_digest
 from pynn_portability.run.events import Began, Ended, Listener
-from pynn_portability.run.executor import stored_reference
 from pynn_portability.run.imported import Imported
 from pynn_portability.run.plan import Plan
 from pynn_portability.run.record import IMPORTED
@@ -69,15 +68,12 @@ def import_spikes(
 
 def _reference(plan: Plan, store: Store) -> dict[int, Recording]:
     """Runs of the reference that are there, by seed."""
-    if plan.study.reference.backend == IMPORTED:
-        try:
-            return reference_recordings(plan, store)
-        except RequestError:
-            return {}
-    return {
-        seed: Recording(store.spikes_file(record.key))
-        for seed, record in stored_reference(plan, store).items()
-    }
+    try:
+        return recorded(plan, store)
+    except RequestError:
+        if plan.study.reference.backend != IMPORTED:
+            raise
+        return {}
 
 
 def check_again(plan: Plan, store: Store) -> None:

@@ -28,7 +28,7 @@ from pynn_portability.run.events import Listener, ignore
 from pynn_portability.run.guest import captured, completed
 from pynn_portability.run.record import IMPORTED
 from pynn_portability.run.store import Store
-from pynn_portability.run.study import TIMES, Run, Study
+from pynn_portability.run.study import TIMES, Role, Run, Study
 from pynn_portability.tables import place
 
 BYTES_PER_CELL, BYTES_PER_SYNAPSE = 100, 2
@@ -69,6 +69,19 @@ class Plan:
     @property
     def network(self) -> Network:
         return self.networks[self.study.simulation.timestep]
+
+    def of_role(self, role: Role) -> Plan:
+        """With the runs of the reference only, or those of candidates."""
+        return replace(self, tasks=tuple(task for task in self.tasks if task.run.role == role))
+
+    @property
+    def known(self) -> list[tuple[Role, str, str]]:
+        """(role, backend, name) of all simulations of which the network is known."""
+        return [
+            c
+            for c in self.study.simulations()
+            if not self.study.port(c[2]).scaling or c[2] in self.scaled
+        ]
 
     def network_of(self, name: str) -> Network:
         """The network that runs of a candidate, or in a number format, have."""
@@ -170,9 +183,7 @@ def refuse_unscalable(study: Study, networks: Mapping[float, Network]) -> None:
 def _tasks(plan: Plan) -> tuple[Task, ...]:
     """Every run of which the network is known."""
     study, networks = plan.study, plan.networks
-    combinations = [
-        c for c in study.simulations() if not study.port(c[2]).scaling or c[2] in plan.scaled
-    ]
+    combinations = plan.known
     fingerprints = {name: plan.network_of(name).fingerprint() for _, _, name in combinations}
     options = {name: study.options(name) for name in study.backend_names()}
     some = networks[study.simulation.timestep]
@@ -381,11 +392,7 @@ def describe(plan: Plan) -> dict[str, Any]:
         "drives": [_described_drive(d, realization) for d in network.drives],
         "neurons": sum(p.size for p in network.populations if not p.is_source),
         "synapses": sum(p["synapses"] for p in projections),
-        "runs": [
-            _described_runs(plan, *c)
-            for c in study.simulations()
-            if not study.port(c[2]).scaling or c[2] in plan.scaled
-        ],
+        "runs": [_described_runs(plan, *combination) for combination in plan.known],
         "scaled": [
             {
                 "name": name,
