@@ -1,48 +1,81 @@
-"""Correlations from theory: integrals of pair-averaged cross-covariances in random networks.
+"""Correlations from theory: pair-averaged cross-covariances in random networks.
 
 Linear response around the stationary state (Tetzlaff et al. 2012, PLoS Comput Biol 8:e1002596; van Albada et al. 2015,
 PLoS Comput Biol 11:e1004490): with the effective connectivity W between populations, the covariance of their mean
-activities at frequency zero is ``(1 - W)^-1 D (1 - W)^-T``, D being what neurons would do on their own. Of a single one
-that is rate times CV² (a renewal process), of the mean over a population so much over its size. So effective
-connectivity and numbers of neurons decide on correlations, and numbers of inputs only through them.
+activities is ``(1 - W)^-1 D (1 - W)^-H`` at every frequency, D being the spectrum of what neurons would do on their
+own, for the mean over a population divided by its size. W is what a neuron answers to its input, filtered by synapses
+and delays. So effective connectivity and numbers of neurons decide on correlations, and numbers of inputs only
+through them.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
+import scipy  # loads its parts at first use
 
 from pynn_portability.errors import RequestError
+from pynn_portability.judge.activity import ACTIVITY_BIN, LARGEST_LAG
 from pynn_portability.model.cells import Receptor
+from pynn_portability.model.distribution import Distribution
+from pynn_portability.model.network import Value
 from pynn_portability.predict.mean_field import (
     Array,
     Neurons,
     covered_parameters,
-    interval_variation,
     mean_rates,
     stationary_rate,
 )
-from pynn_portability.realize.distributions import mean_and_sd
-from pynn_portability.realize.realization import Realization
+from pynn_portability.predict.response import ComplexArray, Response, response
+from pynn_portability.realize.distributions import mean_and_sd, quantile
+from pynn_portability.realize.realization import Realization, to_steps
 
-STEP = 1e-3
-"""Relative step of the differences that stand for derivatives."""
+HIGHEST = 2000.0
+"""Frequency (1/s) up to which covariances are computed: bins of 1 ms leave little of what is above."""
+FREQUENCIES = np.arange(0.0, HIGHEST + 1, 1.0)
+RESPONSES = HIGHEST * np.sinh(np.linspace(0.0, 6.0, 160)) / math.sinh(6.0)
+"""Frequencies at which the responses of neurons are computed; they are smooth between them."""
+DELAYS = 256
+"""Equally probable delays that stand for a distribution."""
 
 
 class Correlations(NamedTuple):
     """What linear response says of a network's populations of neurons, in the order of ``labels``.
 
-    ``rates`` (1/s); ``connectivity``: W, shape ``(n, n)``, by target and source: by how much (1/s) the rate of a target
-    neuron changes if that of all its sources does by 1/s; ``covariance`` (1/s), shape ``(n, n)``: the integral over all
-    lags of the pair-averaged cross-covariance of spike trains (1/s²).
+    ``rates`` (1/s); ``connectivity``: W at frequency zero, shape ``(n, n)``, by target and source: by how much (1/s) the
+    rate of a target neuron changes if that of all its sources does by 1/s; ``covariance`` (1/s), shape ``(n, n)``: the
+    integral over all lags of the pair-averaged cross-covariance of spike trains (1/s²); ``curves`` (1/s²), shape
+    ``(n, 51)``: that within populations, in bins of 1 ms at lags from 0 to 50 ms, as `judge.activity.covariance`.
     """
 
     labels: tuple[str, ...]
     rates: Array
     connectivity: Array
     covariance: Array
+    curves: Array
+
+
+class _Coupling(NamedTuple):
+    """Input from a population of neurons: contributions to mean and noise of the current per 1/s of its rate."""
+
+    target: int
+    source: int
+    mean: float
+    noise: float
+    tau: float
+    delay: Array
+
+
+class _Inputs(NamedTuple):
+    """Mean (nA) and noise (nA² ms) of the current of each population, and its synaptic time constant (ms)."""
+
+    mean: Array
+    noise: Array
+    tau: Array
+    couplings: list[_Coupling]
 
 
 def correlations(
@@ -57,80 +90,137 @@ def correlations(
     populations = [p for p in network.populations if not p.is_source]
     labels = tuple(p.label for p in populations)
     parameters = {label: covered_parameters(realization, label) for label in labels}
-
-    def time_constant(label: str, receptor: Receptor) -> float:
-        name = network.population(label).cell.synaptic_time_constants[receptor]
-        return float(parameters[label][name].mean())
-
     known = dict(rates) if rates is not None else mean_rates(realization, seconds)
     for p in network.populations:
         if p.cell.source == "poisson":
             known[p.label] = mean_and_sd(p.parameters["rate"])[0]
-    n = len(labels)
-    gain, noisier = np.zeros((n, n)), np.zeros((n, n))
-    mean, noise, weighted = np.zeros(n), np.zeros(n), np.zeros(n)
-
-    def add(
-        target: int, tau: float, weight: tuple[float, float], inputs: float, rate: float
-    ) -> None:
-        charge, square = tau * weight[0], tau**2 * (weight[0] ** 2 + weight[1] ** 2)
-        mean[target] += 1e-3 * inputs * charge * rate
-        noise[target] += 1e-3 * inputs * square * rate
-        weighted[target] += 1e-3 * inputs * square * rate * tau
-
-    for projection in network.projections:
-        if projection.target not in labels:
-            continue
-        target = labels.index(projection.target)
-        tau = time_constant(projection.target, projection.receptor)
-        inputs = projection.connector.indegrees(network.ends(projection)).mean
-        weight = mean_and_sd(projection.weight)
-        if projection.source not in known:
-            raise RequestError(f"the rate of {projection.source!r} is not known")
-        add(target, tau, weight, inputs, known[projection.source])
-        if projection.source in labels:
-            source = labels.index(projection.source)
-            gain[target, source] += 1e-3 * inputs * tau * weight[0]
-            noisier[target, source] += 1e-3 * inputs * tau**2 * (weight[0] ** 2 + weight[1] ** 2)
-    for drive in network.drives:
-        tau = time_constant(drive.target, drive.receptor)
-        add(
-            labels.index(drive.target),
-            tau,
-            mean_and_sd(drive.weight),
-            1.0,
-            mean_and_sd(drive.rate)[0],
-        )
+    inputs = _inputs(realization, labels, parameters, known)
+    found = np.array([known[label] for label in labels])
     neurons = [
         Neurons(*(float(parameters[label][name].mean()) for name in Neurons._fields))
         for label in labels
     ]
-    taus = np.where(noise > 0, weighted / np.where(noise > 0, noise, 1.0), 1.0)
-    connectivity, alone = np.zeros((n, n)), np.zeros(n)
-    for i, cell in enumerate(neurons):
-
-        def rate(m: float, s: float, i: int = i, cell: Neurons = cell) -> float:
-            return float(stationary_rate(np.array(m), np.array(s), float(taus[i]), cell))
-
-        step = STEP * max(abs(mean[i]), np.sqrt(noise[i]), 1e-6)
-        by_mean = (rate(mean[i] + step, noise[i]) - rate(mean[i] - step, noise[i])) / (2 * step)
-        louder, quieter = (noise[i] * (1 + sign * STEP) for sign in (1, -1))
-        by_noise = (
-            (rate(mean[i], louder) - rate(mean[i], quieter)) / (louder - quieter)
-            if noise[i] > 0
-            else 0.0
-        )
-        connectivity[i] = by_mean * gain[i] + by_noise * noisier[i]
-        variation = interval_variation(float(mean[i]), float(noise[i]), float(taus[i]), cell)
-        alone[i] = known[labels[i]] * variation**2
-    if np.linalg.eigvals(connectivity).real.max(initial=0.0) >= 1:
+    answers = [
+        _at_all_frequencies(response(*point, cell, RESPONSES))
+        for *point, cell in zip(inputs.mean, inputs.noise, inputs.tau, neurons, strict=True)
+    ]
+    connectivity = _connectivity(inputs.couplings, answers)
+    if _unstable(connectivity):
         raise RequestError("linear response calls this network unstable")
+    own_rates = [
+        float(stationary_rate(*(np.array(x) for x in point), cell))
+        for *point, cell in zip(inputs.mean, inputs.noise, inputs.tau, neurons, strict=True)
+    ]
+    # of a rate that theory does not find the irregularity is kept; what theory calls silent is a Poisson process
+    alone = np.array(
+        [
+            known_rate * (a.spectrum / own if a.spectrum.any() else 1.0)
+            for known_rate, own, a in zip(found, own_rates, answers, strict=True)
+        ]
+    )
     sizes = np.array([p.size for p in populations], dtype=np.float64)
-    response = np.linalg.inv(np.eye(n) - connectivity)
-    of_means = response @ np.diag(alone / sizes) @ response.T
+    spectra = _pair_spectra(connectivity, alone, sizes)
+    curves = _in_bins(np.einsum("fii->if", spectra).real)
+    return Correlations(labels, found, connectivity[0].real, spectra[0].real, curves)
+
+
+def _inputs(
+    realization: Realization,
+    labels: tuple[str, ...],
+    parameters: Mapping[str, Mapping[str, Array]],
+    known: Mapping[str, float],
+) -> _Inputs:
+    """The input of a typical neuron of each population at these rates (1/s)."""
+    network = realization.network
+    n = len(labels)
+    mean, noise, weighted = np.zeros(n), np.zeros(n), np.zeros(n)
+    couplings = []
+
+    def add(
+        target: str, receptor: Receptor, weight: Value, inputs: float, rate: float
+    ) -> tuple[int, float, float, float]:
+        index = labels.index(target)
+        name = network.population(target).cell.synaptic_time_constants[receptor]
+        tau = float(parameters[target][name].mean())
+        average, sd = mean_and_sd(weight)
+        by_mean = 1e-3 * inputs * tau * average
+        by_noise = 1e-3 * inputs * tau**2 * (average**2 + sd**2)
+        mean[index] += by_mean * rate
+        noise[index] += by_noise * rate
+        weighted[index] += by_noise * rate * tau
+        return index, by_mean, by_noise, tau
+
+    for p in network.projections:
+        if p.target not in labels:
+            continue
+        if p.source not in known:
+            raise RequestError(f"the rate of {p.source!r} is not known")
+        indegree = p.connector.indegrees(network.ends(p)).mean
+        target, by_mean, by_noise, tau = add(
+            p.target, p.receptor, p.weight, indegree, known[p.source]
+        )
+        if p.source in labels:
+            delays = _delays(p.delay, realization.timestep)
+            source = labels.index(p.source)
+            couplings.append(_Coupling(target, source, by_mean, by_noise, tau, delays))
+    for d in network.drives:
+        add(d.target, d.receptor, d.weight, 1.0, mean_and_sd(d.rate)[0])
+    tau = np.where(noise > 0, weighted / np.where(noise > 0, noise, 1.0), 1.0)
+    return _Inputs(mean, noise, tau, couplings)
+
+
+def _delays(delay: Value, timestep: float) -> Array:
+    """Delays (ms) that stand for those of a projection, equally probable, on the grid."""
+    if isinstance(delay, Distribution):
+        delay = quantile(delay, (np.arange(DELAYS) + 0.5) / DELAYS)
+    drawn = np.ravel(np.asarray(delay, np.float64))
+    if drawn.size > DELAYS:
+        drawn = np.quantile(drawn, (np.arange(DELAYS) + 0.5) / DELAYS)
+    return to_steps(drawn, timestep) * timestep
+
+
+def _at_all_frequencies(answer: Response) -> Response:
+    return Response(*(scipy.interpolate.CubicSpline(RESPONSES, x)(FREQUENCIES) for x in answer))
+
+
+def _connectivity(couplings: list[_Coupling], answers: list[Response]) -> ComplexArray:
+    """W by frequency, target and source."""
+    n = len(answers)
+    omega = 2e-3 * np.pi * FREQUENCIES  # per ms
+    result = np.zeros((omega.size, n, n), complex)
+    for c in couplings:
+        steps, counts = np.unique(c.delay, return_counts=True)
+        late = np.exp(-1j * np.outer(omega, steps)) @ (counts / counts.sum())
+        by_mean, by_noise, _ = answers[c.target]
+        # the variance of an exponential current decays twice as fast as its mean
+        through_mean = by_mean * c.mean / (1 + 1j * omega * c.tau)
+        through_noise = by_noise * c.noise / (1 + 0.5j * omega * c.tau)
+        result[:, c.target, c.source] += late * (through_mean + through_noise)
+    return result
+
+
+def _unstable(connectivity: ComplexArray) -> bool:
+    """Whether activity grows: Nyquist's criterion, by how often det(1 - W) goes round zero."""
+    determinant = np.linalg.det(np.eye(connectivity.shape[1]) - connectivity)
+    phase = np.unwrap(np.angle(determinant))
+    return bool(determinant[0].real <= 0 or abs(phase[-1] - phase[0]) > np.pi / 2)
+
+
+def _pair_spectra(connectivity: ComplexArray, alone: Array, sizes: Array) -> ComplexArray:
+    """Pair-averaged cross-spectra (1/s) by frequency and two populations."""
+    n = len(sizes)
+    of_own = np.einsum("if,ij->fij", alone / sizes[:, np.newaxis], np.eye(n))
+    spread = np.linalg.inv(np.eye(n) - connectivity)
+    of_means = spread @ of_own @ np.conj(np.swapaxes(spread, 1, 2))
     # the mean over all pairs has those of a neuron with itself among them
-    own = np.diag(alone / sizes)
     pairs = np.outer(sizes, sizes) - np.diag(sizes)
-    covariance = (of_means - own) * np.outer(sizes, sizes) / np.maximum(pairs, 1.0)
-    found = np.array([known[label] for label in labels])
-    return Correlations(labels, found, connectivity, covariance)
+    return np.asarray((of_means - of_own) * np.outer(sizes, sizes) / np.maximum(pairs, 1.0))
+
+
+def _in_bins(spectra: Array) -> Array:
+    """Covariances (1/s²) of counts in bins, at lags of whole bins; ``spectra`` (1/s) has shape ``(n, frequencies)``."""
+    width = 1e-3 * ACTIVITY_BIN
+    lags = width * np.arange(LARGEST_LAG + 1)
+    seen = spectra * np.sinc(FREQUENCIES * width) ** 2
+    waves = np.cos(2 * np.pi * np.outer(FREQUENCIES, lags))
+    return np.asarray(2 * scipy.integrate.trapezoid(seen[:, :, None] * waves, FREQUENCIES, axis=1))

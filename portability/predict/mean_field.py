@@ -268,7 +268,7 @@ def stationary_rate(
     where a normal distribution has the same tail, by the first term of Cornish and Fisher (1938).
     """
     reset, threshold = (
-        y - _tail_shift(y, noise, third, neurons) for y in _bounds(mean, noise, tau_syn, neurons)
+        y - _tail_shift(y, noise, third, neurons) for y in boundaries(mean, noise, tau_syn, neurons)
     )
     with np.errstate(over="ignore", invalid="ignore"):
         passage = _siegert_integral(reset, threshold)
@@ -292,15 +292,20 @@ def _tail_shift(y: Array, noise: Array, third: Array | float, neurons: Neurons) 
     return skewness / 6 * (x**2 - 1) / math.sqrt(2)
 
 
-def _bounds(
+def noise_amplitude(noise: Array, neurons: Neurons) -> Array:
+    """Sigma (mV): sqrt(2) times the SD that the free potential has in white noise of this intensity."""
+    distance = neurons.v_thresh - np.asarray(neurons.v_reset)
+    # without any noise the formula has a limit, which this is close to
+    amplitude = neurons.tau_m / neurons.cm * np.sqrt(noise / neurons.tau_m)
+    return np.asarray(np.maximum(amplitude, 1e-3 * distance))
+
+
+def boundaries(
     mean: Array, noise: Array, tau_syn: Array | float, neurons: Neurons
 ) -> tuple[Array, Array]:
     """Reset and threshold relative to the mean potential, in units of sigma, shifted."""
-    resistance = neurons.tau_m / neurons.cm
-    rest = neurons.v_rest + resistance * (mean + neurons.i_offset)
-    distance = neurons.v_thresh - np.asarray(neurons.v_reset)
-    # without any noise the formula has a limit, which this is close to
-    sigma = np.maximum(resistance * np.sqrt(noise / neurons.tau_m), 1e-3 * distance)
+    rest = neurons.v_rest + neurons.tau_m / neurons.cm * (mean + neurons.i_offset)
+    sigma = noise_amplitude(noise, neurons)
     shift = THRESHOLD_SHIFT * np.sqrt(tau_syn / neurons.tau_m)
     return (neurons.v_reset - rest) / sigma + shift, (neurons.v_thresh - rest) / sigma + shift
 
@@ -330,7 +335,7 @@ def interval_variation(mean: float, noise: float, tau_syn: float, neurons: Neuro
 
     Brunel (2000), J. Comput. Neurosci. 8:183, appendix A; 1 far below threshold.
     """
-    low, high = (float(y) for y in _bounds(np.float64(mean), np.float64(noise), tau_syn, neurons))
+    low, high = (float(y) for y in boundaries(np.float64(mean), np.float64(noise), tau_syn, neurons))
     if high > LARGEST_NORMAL / 2:
         return 1.0
     nodes, share = _legendre(64)
