@@ -239,6 +239,16 @@ def test_wrong_sections_of_a_model(tmp_path, model, words):
         load_study(file)
 
 
+def test_caches_of_compiled_code_are_no_files_of_the_script(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    make = (
+        "import os, tempfile\nos.mkdir('__pycache__')\ntempfile.TemporaryFile(dir='__pycache__')\n"
+    )
+    write = "open('f.nbi.tmp.1', 'wb')\nopen('real.txt', 'w')\n"
+    network, _ = recorded(tmp_path, f"{make}{write}{START}sim.run(5.0)\n")
+    assert network.notes == ("the script writes real.txt (line 5)",)
+
+
 def test_the_command_captures_writes_and_runs_a_script(tmp_path):
     text = (
         START

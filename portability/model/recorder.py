@@ -43,6 +43,7 @@ from pynn_portability.model.groups import (
     RecordedPopulation,
     same_cells,
 )
+from pynn_portability.model.kernels import LOCAL_ONLY, KernelConnector
 from pynn_portability.model.network import (
     Network,
     Projection,
@@ -79,7 +80,7 @@ _POSITIONS = {
 """Names of parameters that sPyNNaker takes without them."""
 
 
-_CONNECTORS = f"supported are {', '.join((*RULES, *CONNECTORS))}"
+_CONNECTORS = f"supported are {', '.join((*RULES, *CONNECTORS, KernelConnector.__name__))}"
 
 
 def _grid(size: Any) -> pyNN.space.BaseStructure:
@@ -122,6 +123,7 @@ class Recorder:
     """The ``sim`` that a model script is called with: the supported part of the PyNN API."""
 
     NumpyRNG = pyNN.random.NumpyRNG
+    KernelConnector = KernelConnector
     simulated = False
     """Whether a script has called ``run``."""
     dialect = "PyNN"
@@ -261,6 +263,8 @@ class Recorder:
             raise UnsupportedError(
                 f"sim.{name} does not belong in a build function; the harness runs the simulation"
             )
+        if name in LOCAL_ONLY:
+            raise UnsupportedError(f"sim.{name} {LOCAL_ONLY[name]}")
         if name.endswith("Connector"):
             raise UnsupportedError(f"sim.{name} is not supported; {_CONNECTORS}")
         raise UnsupportedError(

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyNN.connectors
 import pyNN.core
+import pyNN.random
 from numpy.typing import NDArray
 
 from pynn_portability.errors import RequestError, UnsupportedError
@@ -30,6 +31,7 @@ from pynn_portability.model.connectivity import (
     Pairs,
     Wiring,
 )
+from pynn_portability.model.kernels import KernelConnector
 from pynn_portability.model.parts import Part
 
 if TYPE_CHECKING:
@@ -114,7 +116,24 @@ class Spatial:
             return self._read(connector)
         if name == "CSAConnector":
             return self._connection_set(connector)
+        if isinstance(connector, KernelConnector):
+            return self._of_kernel(connector)
         return connector
+
+    def _of_kernel(self, connector: KernelConnector) -> Any:
+        source, target, row, column = connector.connected(self.pre.size, self.post.size)
+        columns: list[NDArray[Any]] = [source, target]
+        for name, kernel in connector.kernels.items():
+            drawn = hasattr(kernel, "next")
+            values = self._drawn_kernel(kernel, connector.kernel, name) if drawn else kernel
+            columns.append(values[row, column])
+        return self._list_of(np.stack(columns, axis=1), list(connector.kernels))
+
+    def _drawn_kernel(self, given: Any, shape: tuple[int, int], name: str) -> FloatArray:
+        self.pre.recorder.drawn_once(f"the {name} kernel of {self._where}")
+        generator = pyNN.random.NumpyRNG(seed=self.pre.recorder.own_seed())
+        drawn = pyNN.random.RandomDistribution(given.name, rng=generator, **given.parameters)
+        return np.reshape(drawn.next(shape[0] * shape[1]), shape)
 
     def _read(self, connector: Any) -> Any:
         try:

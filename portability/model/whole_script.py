@@ -12,6 +12,7 @@ from __future__ import annotations
 import importlib.abc
 import importlib.machinery
 import random
+import re
 import runpy
 import sys
 import sysconfig
@@ -50,6 +51,9 @@ MOST_FILES = 5
 """Written files that are named."""
 
 _WRITING = frozenset("wax+")
+
+_CACHED = re.compile(r"__pycache__|\.(pyc|nbi|nbc)(\.|$)")
+"""In names of files, or of folders tried for them, that keep compiled code of Python and Numba."""
 
 
 @dataclass(frozen=True)
@@ -552,7 +556,7 @@ def _watched(recorder: ScriptRecorder) -> Iterator[None]:
             return
         file, mode, *_ = arguments
         writing = isinstance(file, str) and isinstance(mode, str) and _WRITING & set(mode)
-        if writing and file != "/dev/null" and not file.endswith((".pyc", ".nbi", ".nbc")):
+        if writing and file != "/dev/null" and not _CACHED.search(file):
             recorder.writes(file)
 
     sys.addaudithook(hook)
