@@ -1,7 +1,10 @@
 """Views, assemblies, single cells and positions, against what PyNN does with them."""
 
+import itertools
+
 import numpy as np
 import pytest
+import scipy.stats
 from command_line import portability
 from pyNN.core import IndexBasedExpression
 from pyNN.random import NumpyRNG
@@ -109,12 +112,119 @@ def test_no_cell_is_connected_to_itself_where_views_overlap():
         assert len(s) > 0
         assert (s.source != s.target).all()
 
-    def refused(sim):
-        a = cells(sim, 60, "a")
-        connector = sim.FixedNumberPreConnector(3, allow_self_connections=False)
-        sim.Projection(a[:40], a[20:], connector, sim.StaticSynapse(weight=0.1))
 
-    assert "share some of their cells" in fails(refused)
+FIXED = {
+    "pre": lambda sim, n, **more: sim.FixedNumberPreConnector(n, **more),
+    "post": lambda sim, n, **more: sim.FixedNumberPostConnector(n, **more),
+    "total": lambda sim, n, **more: sim.FixedTotalNumberConnector(n, **more),
+}
+"""Connectors with fixed numbers of synapses, by what is fixed."""
+
+
+def apart(fixed, n, sources, targets, with_replacement):
+    """A network of two groups of population "a" that share some cells, without self-connections."""
+
+    def build(sim):
+        a = cells(sim, max(*sources, *targets) + 1, "a")
+        repeated = {"with_replacement": with_replacement, "allow_self_connections": False}
+        connector = FIXED[fixed](sim, n, **repeated)
+        synapse = sim.StaticSynapse(weight=0.1)
+        sim.Projection(a[sources], a[targets], connector, synapse, label="p")
+
+    return captured(build)
+
+
+@pytest.mark.parametrize("with_replacement", [False, True])
+@pytest.mark.parametrize("fixed", FIXED)
+def test_what_is_drawn_between_groups_that_share_cells_is_uniform(fixed, with_replacement):
+    """Every possible outcome of two draws is as likely as another: chi-square, a false alarm once in a million."""
+    sources, targets, seeds = [0, 3, 1], [1, 2], range(1, 3001)
+    pairs = [(i, j) for i in sources for j in targets if i != j]
+    if fixed == "total":
+        choices = [pairs]
+    else:
+        rows = targets if fixed == "pre" else sources
+        choices = [[p for p in pairs if row == p[fixed == "pre"]] for row in rows]
+    n = 2 if fixed != "post" or with_replacement else 1
+    draw = itertools.product if with_replacement else itertools.combinations
+    drawn = [draw(row, repeat=n) if with_replacement else draw(row, n) for row in choices]
+    outcomes = [sum(rows, ()) for rows in itertools.product(*(list(row) for row in drawn))]
+    counts = {outcome if with_replacement else frozenset(outcome): 0 for outcome in outcomes}
+    network = apart(fixed, n, sources, targets, with_replacement)
+    for seed in seeds:
+        s = synapses(network, "p", seed)
+        outcome = tuple(zip(s.source.tolist(), s.target.tolist(), strict=True))
+        counts[outcome if with_replacement else frozenset(outcome)] += 1
+    assert scipy.stats.chisquare(list(counts.values())).pvalue > 1e-6
+
+
+@pytest.mark.parametrize("with_replacement", [False, True])
+@pytest.mark.parametrize(("fixed", "n"), [("pre", 45), ("pre", 7), ("post", 45), ("total", 500)])
+def test_numbers_laws_and_chunks_of_groups_that_share_cells(fixed, n, with_replacement, tmp_path):
+    sources, targets = list(range(40)), list(range(70, 20, -1))
+    network = apart(fixed, n, sources, targets, with_replacement)
+    s = synapses(network, "p")
+    assert (s.source != s.target).all()
+    assert set(s.source) <= set(sources)
+    assert set(s.target) <= set(targets)
+    for cell, degrees in (("pre", s.target), ("post", s.source)):
+        group = targets if cell == "pre" else sources
+        if fixed == cell:
+            assert (np.bincount(degrees, minlength=71)[group] == n).all()
+    assert fixed != "total" or len(s) == n
+    if not with_replacement:
+        # a cell is chosen another time only after every other one was
+        times = np.zeros((71, 71), int)
+        np.add.at(times, (s.source, s.target), 1)
+        assert times.max() <= (2 if n == 45 else 1)
+    write_network(tmp_path / "network.npz", network)
+    again = Realization(read_network(tmp_path / "network.npz"), 1, 0.1)
+    for chunk in (1, 37):
+        parts = Synapses.concatenate(list(again.synapses("p", chunk_size=chunk)))
+        assert (parts.source == s.source).all()
+        assert (parts.target == s.target).all()
+    (projection,) = network.projections
+    law = projection.connector.indegrees(network.ends(projection))
+    degrees = np.concatenate(
+        [np.bincount(synapses(network, "p", seed).target, minlength=71) for seed in range(1, 101)]
+    )
+    assert degrees.mean() == pytest.approx(law.mean, rel=0.03)
+    assert degrees.var() == pytest.approx(law.variance, rel=0.1)
+
+
+def test_assemblies_that_share_cells_have_their_numbers_as_one():
+    def build(sim):
+        a, b = cells(sim, 30, "a"), cells(sim, 20, "b")
+        connector = sim.FixedNumberPreConnector(10, allow_self_connections=False)
+        synapse = sim.StaticSynapse(weight=0.1)
+        p = sim.Projection(b + a[:20], a[10:] + b, connector, synapse, label="p")
+        assert p.size() == 400
+
+    network = captured(build)
+    degrees = np.zeros(50, int)
+    for source, target in (("b", "a"), ("a", "a"), ("b", "b"), ("a", "b")):
+        s = synapses(network, f"p ({source}->{target})")
+        assert source != target or (s.source != s.target).all()
+        degrees += np.bincount(s.target + 30 * (target == "b"), minlength=50)
+    assert degrees.tolist() == [0] * 10 + [10] * 40
+
+
+def test_numbers_that_there_are_not_between_groups_that_share_cells():
+    def connected(connector, sources, targets):
+        def build(sim):
+            a = cells(sim, 5, "a")
+            sim.Projection(a[sources], a[targets], connector(sim), sim.StaticSynapse(weight=0.1))
+
+        return fails(build)
+
+    apart = {"allow_self_connections": False}
+    one = connected(lambda sim: sim.FixedNumberPreConnector(1, **apart), [2], [1, 2])
+    assert "no cell to choose" in one
+    more = {"with_replacement": False, **apart}
+    total = connected(lambda sim: sim.FixedTotalNumberConnector(6, **more), [0, 1], [1, 2, 3])
+    assert "only 5" in total
+    twice = connected(lambda sim: sim.FixedNumberPostConnector(1, **apart), [0, 0], [0, 1])
+    assert "holds a cell twice" in twice
 
 
 def test_parameters_of_views_and_cells_are_those_of_the_population():

@@ -41,6 +41,7 @@ from pynn_portability.model.groups import (
     Cell,
     Group,
     RecordedPopulation,
+    places_among,
     same_cells,
 )
 from pynn_portability.model.kernels import LOCAL_ONLY, KernelConnector
@@ -50,7 +51,7 @@ from pynn_portability.model.network import (
     Value,
     recognise_drives,
 )
-from pynn_portability.model.projections import RecordedProjection, refuse_overlap
+from pynn_portability.model.projections import RecordedProjection, refuse_doubles
 from pynn_portability.model.spatial import CONNECTORS, Spatial
 from pynn_portability.model.values import (
     explained_class,
@@ -397,7 +398,7 @@ class Recorder:
                 f"synapse type {type(synapse).__name__} of projection {label!r} is not supported; "
                 "supported is StaticSynapse"
             )
-        ends = Ends(pre.size, post.size, same_cells(pre, post))
+        ends = Ends(pre.size, post.size, same_cells(pre, post), places_among(pre, post))
         connector = spatial.listed(connector)
         if type(connector).__name__ not in (*RULES, *CONNECTORS):
             raise UnsupportedError(
@@ -420,7 +421,7 @@ class Recorder:
         if self.dialect == "sPyNNaker" and next(iter(cells.values())).sign(receptor) < 0:
             values["weight"] = self._negative(values["weight"])
         projection = RecordedProjection(self, label, pre, post, receptor, rule, shape, values)
-        refuse_overlap(projection)
+        refuse_doubles(projection)
         self._projections.append(projection)
         return projection
 

@@ -22,7 +22,7 @@ from pynn_portability.model.network import (
     Projection,
     Recording,
 )
-from pynn_portability.model.parts import Part
+from pynn_portability.model.parts import Apart, Part
 from pynn_portability.model.spatial import PairProbability
 
 _DESCRIPTION = "network"
@@ -37,6 +37,7 @@ _CLASSES: Mapping[str, type] = {
         Recording,
         Distribution,
         Part,
+        Apart,
         PairProbability,
         *RULES.values(),
     )

@@ -88,6 +88,19 @@ def below(word, n):
 
 
 @njit(cache=True, nogil=True, inline="always")
+def below_many(word, n):
+    """A number from 0 to n - 1 (n < 2**63) out of 64 random bits; the bias is at most n / 2**64."""
+    mask = np.uint64(0xFFFFFFFF)
+    shift = np.uint64(32)
+    bound = np.uint64(n)
+    # the upper half of the product, of halves of both, none of which overflows
+    high, low = word >> shift, word & mask
+    carried = high * (bound & mask) + ((low * (bound & mask)) >> shift)
+    middle = low * (bound >> shift) + (carried & mask)
+    return np.int64(high * (bound >> shift) + (carried >> shift) + (middle >> shift))
+
+
+@njit(cache=True, nogil=True, inline="always")
 def _uniform(bits):
     """The middle of one of 2**53 equal cells, so never 0; the last is rounded to 1, but may not be."""
     return min((bits + 0.5) * 2.0**-53, LARGEST_UNIFORM)
