@@ -11,6 +11,8 @@ from pyNN.random import NumpyRNG
 from pyNN.space import Grid2D, RandomStructure, Space, Sphere
 from test_capture import captured, fails
 
+from pynn_portability.model import spatial
+from pynn_portability.model.connectivity import Ends
 from pynn_portability.model.parts import Part
 from pynn_portability.model.scripts import capture
 from pynn_portability.model.serialized import read_network, write_network
@@ -427,13 +429,83 @@ def test_arrays_of_connections_and_bad_ones():
         near = sim.DistanceDependentProbabilityConnector("d < 1.5")
         sim.Projection(a, a, near, sim.StaticSynapse(weight=lambda d: [1, 2, 3, 4, 5][d]))
 
-    def large(sim):
-        a = cells(sim, 10_000, "a")
-        sim.Projection(a, a, sim.DistanceDependentProbabilityConnector("d < 1.5"))
-
     assert "shape (3, 3)" in fails(wrong)
     assert "cannot be evaluated" in fails(broken)
-    assert "100,000,000 pairs" in fails(large)
+
+
+@pytest.mark.parametrize("self_connections", [True, False, "NoMutual"])
+def test_what_is_evaluated_piece_by_piece_is_the_same(self_connections, monkeypatch, tmp_path):
+    def build(sim):
+        sheet = sim.Population((12, 10), sim.IF_curr_exp(), label="sheet")
+        sheet.record("spikes")
+        near = sim.DistanceDependentProbabilityConnector(
+            "0.9*(d < 3)*exp(-d)", allow_self_connections=self_connections
+        )
+        synapse = sim.StaticSynapse(weight=lambda d: 0.2 / (1.0 + d), delay="0.5 + d")
+        sim.Projection(sheet, sheet, near, synapse, label="p")
+        # given, not evaluated
+        weights = np.arange(120 * 120).reshape(120, 120)
+        sim.Projection(sheet, sheet, near, sim.StaticSynapse(weight=weights), label="q")
+        part = sheet[np.arange(119, 50, -1)]
+        sim.Projection(part, part, near, synapse, label="part")
+        listed = [(int(i), int(i + 1)) for i in range(100, 0, -3)]
+        sim.Projection(sheet, sheet, sim.FromListConnector(listed), synapse, label="list")
+
+    whole = captured(build)
+    monkeypatch.setattr(spatial, "MOST_PAIRS", 1000)
+    monkeypatch.setattr(spatial, "AT_ONCE", 500)
+    pieces = captured(build)
+    assert isinstance(pieces.projection("p").connector, spatial.LikelyPairs)
+    write_network(tmp_path / "network.npz", pieces)
+    again = read_network(tmp_path / "network.npz")
+    assert again.fingerprint() == pieces.fingerprint()
+    for label in ("p", "q", "part", "list"):
+        expected, found = synapses(whole, label, seed=3), synapses(again, label, seed=3)
+        assert len(expected) > 0
+        for name in ("source", "target", "weight", "delay"):
+            assert getattr(found, name).tolist() == getattr(expected, name).tolist()
+        laws = [
+            n.projection(label).connector.indegrees(Ends(120, 120, True)) for n in (whole, again)
+        ]
+        assert laws[0] == pytest.approx(laws[1])
+
+
+def test_a_large_sheet_is_connected_to_its_neighbours():
+    """100,000,000 pairs, of which some hundred thousand may be connected."""
+
+    def build(sim):
+        a = cells(sim, 10_000, "a")
+        near = sim.DistanceDependentProbabilityConnector("d < 10.5", allow_self_connections=False)
+        synapse = sim.StaticSynapse(weight="0.1*d", delay=1.0)
+        sim.Projection(a, a, near, synapse, label="p")
+
+    s = synapses(captured(build), "p")
+    assert len(s) == 2 * sum(10_000 - k for k in range(1, 11))
+    assert s.weight == pytest.approx(0.1 * np.abs(s.source - s.target))
+
+
+def test_pairs_that_are_too_many(monkeypatch):
+    monkeypatch.setattr(spatial, "MOST_PAIRS", 1000)
+    monkeypatch.setattr(spatial, "MOST_LIKELY", 1000)
+
+    def connected(probability, weight=0.1, members=False, clone=False):
+        def build(sim):
+            a = cells(sim, 100, "a")
+            group = a[:50] + cells(sim, 50, "b") if members else a
+            connector = sim.DistanceDependentProbabilityConnector(probability)
+            if weight != 0.1:
+                connector = sim.FixedProbabilityConnector(0.1)
+            synapse = sim.StaticSynapse(weight=weight)
+            p = sim.Projection(group, a, connector, synapse)
+            if clone:
+                sim.Projection(a, a, sim.CloneConnector(p), synapse)
+
+        return fails(build)
+
+    assert "at most 1,000 of them may be connected" in connected("exp(-d)")
+    assert "connect their members" in connected("d < 2", members=True)
+    assert "connect smaller populations" in connected("d < 2", weight="d")
+    assert "CloneConnector" in connected("d < 2", clone=True)
 
 
 def test_networks_with_parts_are_kept_in_files(tmp_path):

@@ -80,6 +80,9 @@ class Draws(Protocol):
     def pair_uniforms(self, start: int, stop: int) -> FloatArray:
         """Uniform numbers in (0, 1) for pairs ``start`` to ``stop`` (exclusive)."""
 
+    def pair_uniforms_of(self, pairs: NDArray[np.int64]) -> FloatArray:
+        """Uniform numbers in (0, 1) for pairs with these indices, the same shape."""
+
     def named(self, projection: str) -> Draws:
         """The random numbers of another projection of the same realization."""
 

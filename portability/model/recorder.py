@@ -52,7 +52,7 @@ from pynn_portability.model.network import (
     recognise_drives,
 )
 from pynn_portability.model.projections import RecordedProjection, refuse_doubles
-from pynn_portability.model.spatial import CONNECTORS, Spatial
+from pynn_portability.model.spatial import CONNECTORS, LikelyPairs, Spatial
 from pynn_portability.model.values import (
     explained_class,
     given_value,
@@ -407,14 +407,14 @@ class Recorder:
         rule = spatial.rule(connector) or connection_rule(connector, ends, where)
         columns = listed_columns(connector, where)
         shape = (pre.size, post.size)
-        values = {
-            name: columns[name]
-            if name in columns
-            else given_value(
-                spatial.evaluated(synapse.parameter_space[name]), shape, f"{label!r}: {name}"
-            )
-            for name in ("weight", "delay")
-        }
+        values: dict[str, Value] = dict(columns)
+        for name in ("weight", "delay"):
+            if name not in columns:
+                given = spatial.evaluated(synapse.parameter_space[name], rule)
+                own = given.shape if isinstance(given, np.ndarray) else shape
+                values[name] = spatial.placed(given_value(given, own, f"{label!r}: {name}"), rule)
+        if isinstance(rule, LikelyPairs):
+            shape = (1, len(rule.source))
         for name, value in values.items():
             values[name] = self.once(value) if isinstance(value, np.ndarray) else value
         receptor = receptor_of(receptor_type, values["weight"], label)

@@ -23,7 +23,7 @@ from pynn_portability.model.network import (
     Recording,
 )
 from pynn_portability.model.parts import Apart, Part
-from pynn_portability.model.spatial import PairProbability
+from pynn_portability.model.spatial import LikelyPairs, PairProbability
 
 _DESCRIPTION = "network"
 _KIND = "is"
@@ -39,6 +39,7 @@ _CLASSES: Mapping[str, type] = {
         Part,
         Apart,
         PairProbability,
+        LikelyPairs,
         *RULES.values(),
     )
 }

@@ -71,6 +71,10 @@ class ProjectionDraws:
         """Uniform numbers in (0, 1) for pairs ``start`` to ``stop`` (exclusive)."""
         return Stream.named(self.seed, "pair", self.projection).uniforms(start, stop)[0]
 
+    def pair_uniforms_of(self, pairs: NDArray[np.int64]) -> FloatArray:
+        """Uniform numbers in (0, 1) for pairs with these indices, the same shape."""
+        return Stream.named(self.seed, "pair", self.projection).uniforms_at(pairs)
+
     def named(self, projection: str) -> ProjectionDraws:
         """The random numbers of another projection of the same realization."""
         return ProjectionDraws(self.seed, projection)

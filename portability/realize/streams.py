@@ -42,6 +42,12 @@ class Stream:
         _fill_uniforms(self.key, start, first, second)
         return first, second
 
+    def uniforms_at(self, indices: NDArray[np.int64]) -> FloatArray:
+        """The first of the `uniforms` of each of these indices, shape ``(n,)``."""
+        first = np.empty(len(indices))
+        _fill_uniforms_at(self.key, indices, first)
+        return first
+
     def extremes(self, stop: int) -> FloatArray:
         """Smallest and largest of the first and of the second `uniforms` up to ``stop``, (2, 2)."""
         return _extremes(self.key, stop)
@@ -112,6 +118,13 @@ def _fill_uniforms(key, start, first, second):
         word0, word1 = words_at(key, start + k)
         first[k] = _uniform(word0 >> np.uint64(11))
         second[k] = _uniform(word1 >> np.uint64(11))
+
+
+@njit(cache=True, nogil=True)
+def _fill_uniforms_at(key, indices, first):
+    for k in range(len(first)):
+        word, _ = words_at(key, indices[k])
+        first[k] = _uniform(word >> np.uint64(11))
 
 
 @njit(cache=True, nogil=True)
