@@ -415,10 +415,18 @@ def test_arrays_of_connections_and_bad_ones():
     def build(sim):
         a, b = cells(sim, 3, "a"), cells(sim, 2, "b")
         chosen = np.array([[True, False], [False, True], [True, True]])
-        sim.Projection(a, b, sim.ArrayConnector(chosen), sim.StaticSynapse(weight=0.1), label="p")
+        for label, array in (("p", chosen), ("q", chosen.astype(float))):
+            connector = sim.ArrayConnector(array)
+            sim.Projection(a, b, connector, sim.StaticSynapse(weight=0.1), label=label)
 
-    s = synapses(captured(build), "p")
-    assert list(zip(s.source, s.target, strict=True)) == [(0, 0), (1, 1), (2, 0), (2, 1)]
+    network = captured(build)
+    for label in ("p", "q"):
+        s = synapses(network, label)
+        assert list(zip(s.source, s.target, strict=True)) == [(0, 0), (1, 1), (2, 0), (2, 1)]
+
+    def weights(sim):
+        a = cells(sim, 3, "a")
+        sim.Projection(a, a, sim.ArrayConnector(np.full((3, 3), 0.5)))
 
     def wrong(sim):
         a = cells(sim, 3, "a")
@@ -430,6 +438,7 @@ def test_arrays_of_connections_and_bad_ones():
         sim.Projection(a, a, near, sim.StaticSynapse(weight=lambda d: [1, 2, 3, 4, 5][d]))
 
     assert "shape (3, 3)" in fails(wrong)
+    assert "other values than 0 and 1" in fails(weights)
     assert "cannot be evaluated" in fails(broken)
 
 

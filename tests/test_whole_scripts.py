@@ -84,6 +84,20 @@ def test_names_imported_by_a_star(tmp_path):
     assert protocol.duration == 5.0
 
 
+def test_names_of_spynnaker_imported_by_a_star(tmp_path):
+    start = "from pyNN.spiNNaker import *\nsetup(timestep=1.0)\n"
+    cores = "set_number_of_neurons_per_core(IF_curr_exp, 10)\n"
+    text = f"{start}{cores}a = Population(4, IF_curr_exp(), structure=Line())\nrun(5)\n"
+    network, _ = recorded(tmp_path, text)
+    assert any("sim.set_number_of_neurons_per_core" in note for note in network.notes)
+    assert "extra_models is not supported" in refused(tmp_path, f"{start}extra_models.Cell()\n")
+    # parameters that PyNN's cells of this name do not have
+    for cells in ("Izhikevich(tau_syn_E=2.0)", "Izhikevich, {'tau_syn_E': 2.0}"):
+        said = refused(tmp_path, f"{start}Population(1, {cells})\nrun(5)\n")
+        assert "cell type Izhikevich is not supported" in said
+        assert "--stock" in said
+
+
 def test_pieces_add_up_and_data_do_no_harm(tmp_path):
     text = START + (
         "for piece in range(3):\n    sim.run(10.0)\n"

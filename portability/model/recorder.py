@@ -105,6 +105,20 @@ def _group(cells: Any) -> Group:
     return group
 
 
+def _other_cells(pynn_class: Any) -> type:
+    """A class of cells that are not supported, which is said even where the parameters are those of sPyNNaker."""
+
+    def constructor(cells: Any, *args: Any, **kwargs: Any) -> None:
+        try:
+            pynn_class.__init__(cells, *args, **kwargs)
+        except Exception as error:
+            raise UnsupportedError(
+                f"cell type {pynn_class.__name__} is not supported; supported are {', '.join(CELL_TYPES)}"
+            ) from error
+
+    return type(pynn_class.__name__, (pynn_class,), {"__init__": constructor})
+
+
 class Drawing(Protocol):
     """What a network's random numbers are for some seed."""
 
@@ -175,6 +189,8 @@ class Recorder:
         """What PyNN has for all simulators; other synapses than static ones are refused when they are made."""
         if isinstance(found, type) and issubclass(found, pyNN.models.BaseSynapseType):
             return partial(self._refuse, f"synapse type {found.__name__}", "StaticSynapse")
+        if isinstance(found, type) and issubclass(found, pyNN.models.BaseCellType):
+            return _other_cells(found)
         return found
 
     def _refuse(self, what: str, supported: str, *_: object, **__: object) -> None:

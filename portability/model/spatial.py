@@ -244,10 +244,15 @@ class Spatial:
         if name == "ArrayConnector":
             chosen = np.asarray(connector.array)
             shape = (self.pre.size, self.post.size)
-            if chosen.shape != shape or chosen.dtype.kind not in "bi":
+            if chosen.shape != shape:
                 raise RequestError(
                     f"ArrayConnector of {self._where} has an array of shape {chosen.shape}; allowed is "
                     f"True and False in shape {shape}"
+                )
+            if chosen.dtype.kind not in "biuf" or not np.isin(chosen, (0, 1)).all():
+                raise RequestError(
+                    f"ArrayConnector of {self._where} has an array of {chosen.dtype} with other values than 0 "
+                    "and 1; allowed are True and False, or 1 and 0"
                 )
             source, target = np.nonzero(chosen)
             return FromList(source.astype(np.int64), target.astype(np.int64))
