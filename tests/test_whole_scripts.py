@@ -98,6 +98,21 @@ def test_names_of_spynnaker_imported_by_a_star(tmp_path):
         assert "--stock" in said
 
 
+def test_weights_of_spynnaker_are_listed_by_synapse(tmp_path):
+    text = (
+        "import pyNN.spiNNaker as p\np.setup(1.0)\n"
+        "a = p.Population(6, p.IF_curr_exp(), label='a')\n"
+        "synapse = p.StaticSynapse(weight=[0.1, 0.2, 0.3], delay=[1, 2, 3])\n"
+        "p.Projection(a[2:5], a, p.OneToOneConnector(), synapse, label='p')\np.run(5)\n"
+    )
+    (projection,) = recorded(tmp_path, text)[0].projections
+    assert projection.connector.source.tolist() == [2, 3, 4]
+    assert projection.weight.tolist() == [0.1, 0.2, 0.3]
+    assert projection.delay.tolist() == [1.0, 2.0, 3.0]
+    # PyNN has matrices only
+    assert "shape (3,)" in refused(tmp_path, text.replace("spiNNaker", "nest"))
+
+
 def test_pieces_add_up_and_data_do_no_harm(tmp_path):
     text = START + (
         "for piece in range(3):\n    sim.run(10.0)\n"

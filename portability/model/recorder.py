@@ -31,6 +31,7 @@ from pynn_portability.model.connectivity import (
     RULES,
     Ends,
     FixedProbability,
+    OneToOne,
     connection_rule,
     listed_columns,
 )
@@ -428,6 +429,10 @@ class Recorder:
             if name not in columns:
                 given = spatial.evaluated(synapse.parameter_space[name], rule)
                 own = given.shape if isinstance(given, np.ndarray) else shape
+                if self.dialect == "sPyNNaker" and isinstance(rule, OneToOne):
+                    # a list with a number for each synapse
+                    listed = getattr(getattr(given, "base_value", None), "shape", None)
+                    own = listed if listed == (min(shape),) else own
                 values[name] = spatial.placed(given_value(given, own, f"{label!r}: {name}"), rule)
         if isinstance(rule, LikelyPairs):
             shape = (1, len(rule.source))
