@@ -98,6 +98,17 @@ def test_names_of_spynnaker_imported_by_a_star(tmp_path):
         assert "--stock" in said
 
 
+def test_cells_of_spynnaker_take_initial_values(tmp_path):
+    text = (
+        "import pyNN.spiNNaker as p\np.setup(1.0)\n"
+        "p.Population(2, p.IF_curr_exp(v=-60.0, isyn_exc=0.0))\n"
+        "p.Population(2, p.IF_cond_exp, {'v': -61.0}, initial_values={'v': -62.0})\np.run(5)\n"
+    )
+    populations = recorded(tmp_path, text)[0].populations
+    assert [population.initial_values["v"] for population in populations] == [-60.0, -62.0]
+    assert "NonExistentParameterError" in refused(tmp_path, text.replace("spiNNaker", "nest"))
+
+
 def test_weights_of_spynnaker_are_listed_by_synapse(tmp_path):
     text = (
         "import pyNN.spiNNaker as p\np.setup(1.0)\n"
@@ -105,10 +116,12 @@ def test_weights_of_spynnaker_are_listed_by_synapse(tmp_path):
         "synapse = p.StaticSynapse(weight=[0.1, 0.2, 0.3], delay=[1, 2, 3])\n"
         "p.Projection(a[2:5], a, p.OneToOneConnector(), synapse, label='p')\np.run(5)\n"
     )
-    (projection,) = recorded(tmp_path, text)[0].projections
-    assert projection.connector.source.tolist() == [2, 3, 4]
-    assert projection.weight.tolist() == [0.1, 0.2, 0.3]
-    assert projection.delay.tolist() == [1.0, 2.0, 3.0]
+    pairs = "FromListConnector([(0, 0), (1, 1), (2, 2)])"
+    for script in (text, text.replace("OneToOneConnector()", pairs)):
+        (projection,) = recorded(tmp_path, script)[0].projections
+        assert projection.connector.source.tolist() == [2, 3, 4]
+        assert projection.weight.tolist() == [0.1, 0.2, 0.3]
+        assert projection.delay.tolist() == [1.0, 2.0, 3.0]
     # PyNN has matrices only
     assert "shape (3,)" in refused(tmp_path, text.replace("spiNNaker", "nest"))
 

@@ -31,6 +31,7 @@ from pynn_portability.model.connectivity import (
     RULES,
     Ends,
     FixedProbability,
+    FromList,
     OneToOne,
     connection_rule,
     listed_columns,
@@ -182,6 +183,8 @@ class Recorder:
             kwargs = {**dict(zip(_POSITIONS.get(name, ()), args, strict=False)), **kwargs}
             extra = [key for key in kwargs if key in SPIKELESS]
             self._leave_out(name, {key: kwargs.pop(key) for key in extra})
+            initial = pynn_class.default_initial_values if self.dialect == "sPyNNaker" else ()
+            cells.given_initial = {key: kwargs.pop(key) for key in initial if key in kwargs}
             pynn_class.__init__(cells, **kwargs)
 
         return type(name, (pynn_class,), {"__init__": constructor, "__doc__": pynn_class.__doc__})
@@ -374,7 +377,9 @@ class Recorder:
         population = RecordedPopulation(self, label, int(size), cell, cells)
         population.structure = structure
         population.initialize(**{name: cells.default_initial_values[name] for name in cell.state})
-        population.initialize(**(initial_values or {}))
+        # sPyNNaker takes initial values as parameters, too
+        given = {**getattr(cells, "given_initial", {}), **(initial_values or {})}
+        population.initialize(**given)
         self._populations.append(population)
         return population
 
@@ -429,10 +434,11 @@ class Recorder:
             if name not in columns:
                 given = spatial.evaluated(synapse.parameter_space[name], rule)
                 own = given.shape if isinstance(given, np.ndarray) else shape
-                if self.dialect == "sPyNNaker" and isinstance(rule, OneToOne):
+                if self.dialect == "sPyNNaker" and isinstance(rule, OneToOne | FromList):
                     # a list with a number for each synapse
+                    count = min(shape) if isinstance(rule, OneToOne) else len(rule.source)
                     listed = getattr(getattr(given, "base_value", None), "shape", None)
-                    own = listed if listed == (min(shape),) else own
+                    own = (count,) if listed == (count,) else own
                 values[name] = spatial.placed(given_value(given, own, f"{label!r}: {name}"), rule)
         if isinstance(rule, LikelyPairs):
             shape = (1, len(rule.source))
