@@ -1,13 +1,18 @@
 """Views, assemblies, single cells and positions, against what PyNN does with them."""
 
+import itertools
+
 import numpy as np
 import pytest
+import scipy.stats
 from command_line import portability
 from pyNN.core import IndexBasedExpression
 from pyNN.random import NumpyRNG
 from pyNN.space import Grid2D, RandomStructure, Space, Sphere
 from test_capture import captured, fails
 
+from pynn_portability.model import spatial
+from pynn_portability.model.connectivity import Ends
 from pynn_portability.model.parts import Part
 from pynn_portability.model.scripts import capture
 from pynn_portability.model.serialized import read_network, write_network
@@ -109,12 +114,119 @@ def test_no_cell_is_connected_to_itself_where_views_overlap():
         assert len(s) > 0
         assert (s.source != s.target).all()
 
-    def refused(sim):
-        a = cells(sim, 60, "a")
-        connector = sim.FixedNumberPreConnector(3, allow_self_connections=False)
-        sim.Projection(a[:40], a[20:], connector, sim.StaticSynapse(weight=0.1))
 
-    assert "share some of their cells" in fails(refused)
+FIXED = {
+    "pre": lambda sim, n, **more: sim.FixedNumberPreConnector(n, **more),
+    "post": lambda sim, n, **more: sim.FixedNumberPostConnector(n, **more),
+    "total": lambda sim, n, **more: sim.FixedTotalNumberConnector(n, **more),
+}
+"""Connectors with fixed numbers of synapses, by what is fixed."""
+
+
+def apart(fixed, n, sources, targets, with_replacement):
+    """A network of two groups of population "a" that share some cells, without self-connections."""
+
+    def build(sim):
+        a = cells(sim, max(*sources, *targets) + 1, "a")
+        repeated = {"with_replacement": with_replacement, "allow_self_connections": False}
+        connector = FIXED[fixed](sim, n, **repeated)
+        synapse = sim.StaticSynapse(weight=0.1)
+        sim.Projection(a[sources], a[targets], connector, synapse, label="p")
+
+    return captured(build)
+
+
+@pytest.mark.parametrize("with_replacement", [False, True])
+@pytest.mark.parametrize("fixed", FIXED)
+def test_what_is_drawn_between_groups_that_share_cells_is_uniform(fixed, with_replacement):
+    """Every possible outcome of two draws is as likely as another: chi-square, a false alarm once in a million."""
+    sources, targets, seeds = [0, 3, 1], [1, 2], range(1, 3001)
+    pairs = [(i, j) for i in sources for j in targets if i != j]
+    if fixed == "total":
+        choices = [pairs]
+    else:
+        rows = targets if fixed == "pre" else sources
+        choices = [[p for p in pairs if row == p[fixed == "pre"]] for row in rows]
+    n = 2 if fixed != "post" or with_replacement else 1
+    draw = itertools.product if with_replacement else itertools.combinations
+    drawn = [draw(row, repeat=n) if with_replacement else draw(row, n) for row in choices]
+    outcomes = [sum(rows, ()) for rows in itertools.product(*(list(row) for row in drawn))]
+    counts = {outcome if with_replacement else frozenset(outcome): 0 for outcome in outcomes}
+    network = apart(fixed, n, sources, targets, with_replacement)
+    for seed in seeds:
+        s = synapses(network, "p", seed)
+        outcome = tuple(zip(s.source.tolist(), s.target.tolist(), strict=True))
+        counts[outcome if with_replacement else frozenset(outcome)] += 1
+    assert scipy.stats.chisquare(list(counts.values())).pvalue > 1e-6
+
+
+@pytest.mark.parametrize("with_replacement", [False, True])
+@pytest.mark.parametrize(("fixed", "n"), [("pre", 45), ("pre", 7), ("post", 45), ("total", 500)])
+def test_numbers_laws_and_chunks_of_groups_that_share_cells(fixed, n, with_replacement, tmp_path):
+    sources, targets = list(range(40)), list(range(70, 20, -1))
+    network = apart(fixed, n, sources, targets, with_replacement)
+    s = synapses(network, "p")
+    assert (s.source != s.target).all()
+    assert set(s.source) <= set(sources)
+    assert set(s.target) <= set(targets)
+    for cell, degrees in (("pre", s.target), ("post", s.source)):
+        group = targets if cell == "pre" else sources
+        if fixed == cell:
+            assert (np.bincount(degrees, minlength=71)[group] == n).all()
+    assert fixed != "total" or len(s) == n
+    if not with_replacement:
+        # a cell is chosen another time only after every other one was
+        times = np.zeros((71, 71), int)
+        np.add.at(times, (s.source, s.target), 1)
+        assert times.max() <= (2 if n == 45 else 1)
+    write_network(tmp_path / "network.npz", network)
+    again = Realization(read_network(tmp_path / "network.npz"), 1, 0.1)
+    for chunk in (1, 37):
+        parts = Synapses.concatenate(list(again.synapses("p", chunk_size=chunk)))
+        assert (parts.source == s.source).all()
+        assert (parts.target == s.target).all()
+    (projection,) = network.projections
+    law = projection.connector.indegrees(network.ends(projection))
+    degrees = np.concatenate(
+        [np.bincount(synapses(network, "p", seed).target, minlength=71) for seed in range(1, 101)]
+    )
+    assert degrees.mean() == pytest.approx(law.mean, rel=0.03)
+    assert degrees.var() == pytest.approx(law.variance, rel=0.1)
+
+
+def test_assemblies_that_share_cells_have_their_numbers_as_one():
+    def build(sim):
+        a, b = cells(sim, 30, "a"), cells(sim, 20, "b")
+        connector = sim.FixedNumberPreConnector(10, allow_self_connections=False)
+        synapse = sim.StaticSynapse(weight=0.1)
+        p = sim.Projection(b + a[:20], a[10:] + b, connector, synapse, label="p")
+        assert p.size() == 400
+
+    network = captured(build)
+    degrees = np.zeros(50, int)
+    for source, target in (("b", "a"), ("a", "a"), ("b", "b"), ("a", "b")):
+        s = synapses(network, f"p ({source}->{target})")
+        assert source != target or (s.source != s.target).all()
+        degrees += np.bincount(s.target + 30 * (target == "b"), minlength=50)
+    assert degrees.tolist() == [0] * 10 + [10] * 40
+
+
+def test_numbers_that_there_are_not_between_groups_that_share_cells():
+    def connected(connector, sources, targets):
+        def build(sim):
+            a = cells(sim, 5, "a")
+            sim.Projection(a[sources], a[targets], connector(sim), sim.StaticSynapse(weight=0.1))
+
+        return fails(build)
+
+    apart = {"allow_self_connections": False}
+    one = connected(lambda sim: sim.FixedNumberPreConnector(1, **apart), [2], [1, 2])
+    assert "no cell to choose" in one
+    more = {"with_replacement": False, **apart}
+    total = connected(lambda sim: sim.FixedTotalNumberConnector(6, **more), [0, 1], [1, 2, 3])
+    assert "only 5" in total
+    twice = connected(lambda sim: sim.FixedNumberPostConnector(1, **apart), [0, 0], [0, 1])
+    assert "holds a cell twice" in twice
 
 
 def test_parameters_of_views_and_cells_are_those_of_the_population():
@@ -303,10 +415,18 @@ def test_arrays_of_connections_and_bad_ones():
     def build(sim):
         a, b = cells(sim, 3, "a"), cells(sim, 2, "b")
         chosen = np.array([[True, False], [False, True], [True, True]])
-        sim.Projection(a, b, sim.ArrayConnector(chosen), sim.StaticSynapse(weight=0.1), label="p")
+        for label, array in (("p", chosen), ("q", chosen.astype(float))):
+            connector = sim.ArrayConnector(array)
+            sim.Projection(a, b, connector, sim.StaticSynapse(weight=0.1), label=label)
 
-    s = synapses(captured(build), "p")
-    assert list(zip(s.source, s.target, strict=True)) == [(0, 0), (1, 1), (2, 0), (2, 1)]
+    network = captured(build)
+    for label in ("p", "q"):
+        s = synapses(network, label)
+        assert list(zip(s.source, s.target, strict=True)) == [(0, 0), (1, 1), (2, 0), (2, 1)]
+
+    def weights(sim):
+        a = cells(sim, 3, "a")
+        sim.Projection(a, a, sim.ArrayConnector(np.full((3, 3), 0.5)))
 
     def wrong(sim):
         a = cells(sim, 3, "a")
@@ -317,13 +437,84 @@ def test_arrays_of_connections_and_bad_ones():
         near = sim.DistanceDependentProbabilityConnector("d < 1.5")
         sim.Projection(a, a, near, sim.StaticSynapse(weight=lambda d: [1, 2, 3, 4, 5][d]))
 
-    def large(sim):
-        a = cells(sim, 10_000, "a")
-        sim.Projection(a, a, sim.DistanceDependentProbabilityConnector("d < 1.5"))
-
     assert "shape (3, 3)" in fails(wrong)
+    assert "other values than 0 and 1" in fails(weights)
     assert "cannot be evaluated" in fails(broken)
-    assert "100,000,000 pairs" in fails(large)
+
+
+@pytest.mark.parametrize("self_connections", [True, False, "NoMutual"])
+def test_what_is_evaluated_piece_by_piece_is_the_same(self_connections, monkeypatch, tmp_path):
+    def build(sim):
+        sheet = sim.Population((12, 10), sim.IF_curr_exp(), label="sheet")
+        sheet.record("spikes")
+        near = sim.DistanceDependentProbabilityConnector(
+            "0.9*(d < 3)*exp(-d)", allow_self_connections=self_connections
+        )
+        synapse = sim.StaticSynapse(weight=lambda d: 0.2 / (1.0 + d), delay="0.5 + d")
+        sim.Projection(sheet, sheet, near, synapse, label="p")
+        # given, not evaluated
+        weights = np.arange(120 * 120).reshape(120, 120)
+        sim.Projection(sheet, sheet, near, sim.StaticSynapse(weight=weights), label="q")
+        part = sheet[np.arange(119, 50, -1)]
+        sim.Projection(part, part, near, synapse, label="part")
+        listed = [(int(i), int(i + 1)) for i in range(100, 0, -3)]
+        sim.Projection(sheet, sheet, sim.FromListConnector(listed), synapse, label="list")
+
+    whole = captured(build)
+    monkeypatch.setattr(spatial, "MOST_PAIRS", 1000)
+    monkeypatch.setattr(spatial, "AT_ONCE", 500)
+    pieces = captured(build)
+    assert isinstance(pieces.projection("p").connector, spatial.LikelyPairs)
+    write_network(tmp_path / "network.npz", pieces)
+    again = read_network(tmp_path / "network.npz")
+    assert again.fingerprint() == pieces.fingerprint()
+    for label in ("p", "q", "part", "list"):
+        expected, found = synapses(whole, label, seed=3), synapses(again, label, seed=3)
+        assert len(expected) > 0
+        for name in ("source", "target", "weight", "delay"):
+            assert getattr(found, name).tolist() == getattr(expected, name).tolist()
+        laws = [
+            n.projection(label).connector.indegrees(Ends(120, 120, True)) for n in (whole, again)
+        ]
+        assert laws[0] == pytest.approx(laws[1])
+
+
+def test_a_large_sheet_is_connected_to_its_neighbours():
+    """100,000,000 pairs, of which some hundred thousand may be connected."""
+
+    def build(sim):
+        a = cells(sim, 10_000, "a")
+        near = sim.DistanceDependentProbabilityConnector("d < 10.5", allow_self_connections=False)
+        synapse = sim.StaticSynapse(weight="0.1*d", delay=1.0)
+        sim.Projection(a, a, near, synapse, label="p")
+
+    s = synapses(captured(build), "p")
+    assert len(s) == 2 * sum(10_000 - k for k in range(1, 11))
+    assert s.weight == pytest.approx(0.1 * np.abs(s.source - s.target))
+
+
+def test_pairs_that_are_too_many(monkeypatch):
+    monkeypatch.setattr(spatial, "MOST_PAIRS", 1000)
+    monkeypatch.setattr(spatial, "MOST_LIKELY", 1000)
+
+    def connected(probability, weight=0.1, members=False, clone=False):
+        def build(sim):
+            a = cells(sim, 100, "a")
+            group = a[:50] + cells(sim, 50, "b") if members else a
+            connector = sim.DistanceDependentProbabilityConnector(probability)
+            if weight != 0.1:
+                connector = sim.FixedProbabilityConnector(0.1)
+            synapse = sim.StaticSynapse(weight=weight)
+            p = sim.Projection(group, a, connector, synapse)
+            if clone:
+                sim.Projection(a, a, sim.CloneConnector(p), synapse)
+
+        return fails(build)
+
+    assert "at most 1,000 of them may be connected" in connected("exp(-d)")
+    assert "connect their members" in connected("d < 2", members=True)
+    assert "connect smaller populations" in connected("d < 2", weight="d")
+    assert "CloneConnector" in connected("d < 2", clone=True)
 
 
 def test_networks_with_parts_are_kept_in_files(tmp_path):

@@ -84,6 +84,48 @@ def test_names_imported_by_a_star(tmp_path):
     assert protocol.duration == 5.0
 
 
+def test_names_of_spynnaker_imported_by_a_star(tmp_path):
+    start = "from pyNN.spiNNaker import *\nsetup(timestep=1.0)\n"
+    cores = "set_number_of_neurons_per_core(IF_curr_exp, 10)\n"
+    text = f"{start}{cores}a = Population(4, IF_curr_exp(), structure=Line())\nrun(5)\n"
+    network, _ = recorded(tmp_path, text)
+    assert any("sim.set_number_of_neurons_per_core" in note for note in network.notes)
+    assert "extra_models is not supported" in refused(tmp_path, f"{start}extra_models.Cell()\n")
+    # parameters that PyNN's cells of this name do not have
+    for cells in ("Izhikevich(tau_syn_E=2.0)", "Izhikevich, {'tau_syn_E': 2.0}"):
+        said = refused(tmp_path, f"{start}Population(1, {cells})\nrun(5)\n")
+        assert "cell type Izhikevich is not supported" in said
+        assert "--stock" in said
+
+
+def test_cells_of_spynnaker_take_initial_values(tmp_path):
+    text = (
+        "import pyNN.spiNNaker as p\np.setup(1.0)\n"
+        "p.Population(2, p.IF_curr_exp(v=-60.0, isyn_exc=0.0))\n"
+        "p.Population(2, p.IF_cond_exp, {'v': -61.0}, initial_values={'v': -62.0})\np.run(5)\n"
+    )
+    populations = recorded(tmp_path, text)[0].populations
+    assert [population.initial_values["v"] for population in populations] == [-60.0, -62.0]
+    assert "NonExistentParameterError" in refused(tmp_path, text.replace("spiNNaker", "nest"))
+
+
+def test_weights_of_spynnaker_are_listed_by_synapse(tmp_path):
+    text = (
+        "import pyNN.spiNNaker as p\np.setup(1.0)\n"
+        "a = p.Population(6, p.IF_curr_exp(), label='a')\n"
+        "synapse = p.StaticSynapse(weight=[0.1, 0.2, 0.3], delay=[1, 2, 3])\n"
+        "p.Projection(a[2:5], a, p.OneToOneConnector(), synapse, label='p')\np.run(5)\n"
+    )
+    pairs = "FromListConnector([(0, 0), (1, 1), (2, 2)])"
+    for script in (text, text.replace("OneToOneConnector()", pairs)):
+        (projection,) = recorded(tmp_path, script)[0].projections
+        assert projection.connector.source.tolist() == [2, 3, 4]
+        assert projection.weight.tolist() == [0.1, 0.2, 0.3]
+        assert projection.delay.tolist() == [1.0, 2.0, 3.0]
+    # PyNN has matrices only
+    assert "shape (3,)" in refused(tmp_path, text.replace("spiNNaker", "nest"))
+
+
 def test_pieces_add_up_and_data_do_no_harm(tmp_path):
     text = START + (
         "for piece in range(3):\n    sim.run(10.0)\n"
@@ -237,6 +279,16 @@ def test_wrong_sections_of_a_model(tmp_path, model, words):
     )
     with pytest.raises(RequestError, match=words):
         load_study(file)
+
+
+def test_caches_of_compiled_code_are_no_files_of_the_script(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    make = (
+        "import os, tempfile\nos.mkdir('__pycache__')\ntempfile.TemporaryFile(dir='__pycache__')\n"
+    )
+    write = "open('f.nbi.tmp.1', 'wb')\nopen('real.txt', 'w')\n"
+    network, _ = recorded(tmp_path, f"{make}{write}{START}sim.run(5.0)\n")
+    assert network.notes == ("the script writes real.txt (line 5)",)
 
 
 def test_the_command_captures_writes_and_runs_a_script(tmp_path):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, ClassVar, NamedTuple, Protocol
 
@@ -27,11 +27,16 @@ Pairs = tuple[NDArray[np.int32], NDArray[np.int32]]
 
 @dataclass(frozen=True)
 class Ends:
-    """Sizes of the populations that a projection connects, and whether they are one and the same."""
+    """Sizes of the populations that a projection connects, and whether they are one and the same.
+
+    Of groups that are not the same and share some cells, ``itself`` says where every source stands among the targets,
+    -1 if it is none of them; int64, shape ``(n_sources,)``.
+    """
 
     n_sources: int
     n_targets: int
     same: bool = False
+    itself: NDArray[np.int64] | None = field(default=None, compare=False)
 
 
 class Indegrees(NamedTuple):
@@ -63,8 +68,8 @@ class Draws(Protocol):
     def row_numbers(self, distribution: Distribution, n_rows: int) -> FloatArray:
         """A number of synapses for every row, shape ``(n_rows,)``."""
 
-    def partition(self, n_rows: int, row_size: int, total: int) -> NDArray[np.int64]:
-        """Numbers per row when ``total`` cells of equal rows are drawn once each, shape ``(n_rows,)``."""
+    def partition(self, row_sizes: NDArray[np.int64], total: int) -> NDArray[np.int64]:
+        """Numbers per row when ``total`` cells of rows of such sizes are drawn once each, shape ``(n_rows,)``."""
 
     def pairs(self, start: int, stop: int, ends: Ends, distinct: bool) -> Pairs:
         """Pairs drawn uniformly and independently; with ``distinct`` never a cell and itself."""
@@ -75,6 +80,9 @@ class Draws(Protocol):
     def pair_uniforms(self, start: int, stop: int) -> FloatArray:
         """Uniform numbers in (0, 1) for pairs ``start`` to ``stop`` (exclusive)."""
 
+    def pair_uniforms_of(self, pairs: NDArray[np.int64]) -> FloatArray:
+        """Uniform numbers in (0, 1) for pairs with these indices, the same shape."""
+
     def named(self, projection: str) -> Draws:
         """The random numbers of another projection of the same realization."""
 
@@ -84,13 +92,14 @@ class Rows:
     """Synapses by row, a row being one source's or one target's.
 
     Row i has the synapses from ``offsets[i]`` to ``offsets[i + 1]``, each with one of ``n_partners``
-    cells, drawn with or without replacement; with ``distinct`` not with the cell of the row's own number.
-    Rows that are longer than there are partners have all of them before one is drawn again.
+    cells, drawn with or without replacement, but never with cell ``itself[i]``; it is -1 where there is none, and
+    the array is empty where no row has one. Rows that are longer than there are partners have all of them before
+    one is drawn again.
     """
 
     offsets: NDArray[np.int64]
     n_partners: int
-    distinct: bool
+    itself: NDArray[np.int64]
     with_replacement: bool
 
     @classmethod
@@ -98,12 +107,12 @@ class Rows:
         cls,
         counts: NDArray[Any],
         n_partners: int,
-        distinct: bool = False,
+        itself: NDArray[np.int64],
         with_replacement: bool = False,
     ) -> Rows:
         """Rows of so many synapses each, shape ``(n_rows,)``."""
         offsets = np.concatenate(([0], np.cumsum(counts, dtype=np.int64)))
-        return cls(offsets, n_partners, distinct, with_replacement)
+        return cls(offsets, n_partners, itself, with_replacement)
 
 
 class Wiring(ABC):
@@ -262,7 +271,7 @@ class FixedProbability(ConnectionRule):
         counts = scipy.stats.binom.ppf(
             draws.row_uniforms(ends.n_sources), ends.n_targets - distinct, self.probability
         )
-        return _OfSources(Rows.of(counts, ends.n_targets, distinct), draws)
+        return _OfSources(Rows.of(counts, ends.n_targets, _itself(self, ends)), draws)
 
     def indegrees(self, ends: Ends) -> Indegrees:
         sources, p = ends.n_sources - _without_itself(self, ends), self.probability
@@ -289,7 +298,7 @@ class FixedTotalNumber(ConnectionRule):
     def from_pynn(cls, connector: Any, ends: Ends, where: str) -> FixedTotalNumber:
         self_connections = _self_connections(connector, where)
         rule = cls(_number(connector, where), bool(connector.with_replacement), self_connections)
-        available = ends.n_sources * (ends.n_targets - _without_itself(rule, ends))
+        available = rule._available(ends)
         if rule.n > available and (not rule.with_replacement or available == 0):
             raise RequestError(
                 f"{cls.connector}({rule.n}) of {where}: only {available} can be chosen without replacement"
@@ -301,29 +310,40 @@ class FixedTotalNumber(ConnectionRule):
             self.n, self.self_connections, with_replacement=self.with_replacement
         )
 
+    def _available(self, ends: Ends) -> int:
+        """Number of pairs that may be connected."""
+        return ends.n_sources * ends.n_targets - _shared(self, ends)
+
     def wiring(self, ends: Ends, draws: Draws) -> Wiring:
-        distinct = _without_itself(self, ends)
+        itself = _itself(self, ends)
         if self.with_replacement:
-            return _Independent(self.n, ends, distinct, draws)
-        counts = draws.partition(ends.n_sources, ends.n_targets - distinct, self.n)
-        return _OfSources(Rows.of(counts, ends.n_targets, distinct), draws)
+            return _Independent(self.n, ends, bool(len(itself)), draws)
+        sizes = np.full(ends.n_sources, ends.n_targets)
+        sizes[: len(itself)] -= itself >= 0
+        counts = draws.partition(sizes, self.n)
+        return _OfSources(Rows.of(counts, ends.n_targets, itself), draws)
 
     def indegrees(self, ends: Ends) -> Indegrees:
         """Binomial (Dasbach et al. 2021, section 3.4), or hypergeometric without replacement."""
-        sources = ends.n_sources - _without_itself(self, ends)
-        mean = self.n / ends.n_targets
-        variance = mean * (1 - 1 / ends.n_targets)
-        if not self.with_replacement:
-            pairs = sources * ends.n_targets
-            variance *= (pairs - self.n) / max(pairs - 1, 1)
-        return Indegrees(mean, variance, sources, not self.with_replacement)
+        shared, pairs = _shared(self, ends), max(self._available(ends), 1)
+        laws = []
+        for targets, sources in (
+            (shared, ends.n_sources - 1),
+            (ends.n_targets - shared, ends.n_sources),
+        ):
+            share = sources / pairs
+            variance = self.n * share * (1 - share)
+            if not self.with_replacement:
+                variance *= (pairs - self.n) / max(pairs - 1, 1)
+            laws.append((targets, self.n * share, variance))
+        return Indegrees(*_mixed(laws), _most_sources(self, ends), not self.with_replacement)
 
     def with_other_indegrees(self, ends: Ends) -> ConnectionRule:
         return FixedNumberPre(round(self.n / ends.n_targets), with_replacement=True)
 
     def with_inputs(self, inputs: float, ends: Ends) -> ConnectionRule:
         n = _at_least_one(inputs * ends.n_targets)
-        enough = n <= ends.n_sources * (ends.n_targets - _without_itself(self, ends))
+        enough = n <= self._available(ends)
         return replace(self, n=n, with_replacement=self.with_replacement or not enough)
 
 
@@ -358,7 +378,7 @@ class FixedNumber(ConnectionRule):
 
     @abstractmethod
     def available(self, ends: Ends) -> int:
-        """Number of cells that each chooses from."""
+        """Number of cells that each chooses from; the smallest where it differs."""
 
     def _with_number(self, n: int, ends: Ends) -> FixedNumber:
         """With ``n`` partners of each cell, several times the same where there are not so many."""
@@ -367,13 +387,13 @@ class FixedNumber(ConnectionRule):
         repeated = self.with_replacement or n > self.available(ends)
         return replace(self, n=n, with_replacement=repeated)
 
-    def _rows(self, n_rows: int, n_partners: int, ends: Ends, draws: Draws) -> Rows:
+    def _rows(self, n_rows: int, n_partners: int, itself: NDArray[np.int64], draws: Draws) -> Rows:
         numbers = (
             draws.row_numbers(self.n, n_rows)
             if isinstance(self.n, Distribution)
             else np.full(n_rows, self.n)
         )
-        return Rows.of(numbers, n_partners, _without_itself(self, ends), self.with_replacement)
+        return Rows.of(numbers, n_partners, itself, self.with_replacement)
 
     def _numbers(self) -> tuple[FloatArray, FloatArray]:
         """The numbers that a cell may have, and their probabilities."""
@@ -396,16 +416,23 @@ class FixedNumberPre(FixedNumber):
     allowed = "a whole number of sources, zero or more, or a distribution of whole numbers"
 
     def available(self, ends: Ends) -> int:
-        return ends.n_sources - _without_itself(self, ends)
+        return ends.n_sources - bool(_shared(self, ends))
 
     def wiring(self, ends: Ends, draws: Draws) -> Wiring:
-        return _OfTargets(self._rows(ends.n_targets, ends.n_sources, ends, draws), draws)
+        itself = _itself(self, ends)
+        if len(itself):
+            # by target, as rows are
+            there = np.flatnonzero(itself >= 0)
+            of_targets = np.full(ends.n_targets, -1)
+            of_targets[itself[there]] = there
+            itself = of_targets
+        return _OfTargets(self._rows(ends.n_targets, ends.n_sources, itself, draws), draws)
 
     def indegrees(self, ends: Ends) -> Indegrees:
         mean, variance = self._moments()
-        sources = self.available(ends)
         largest = self._numbers()[0].max(initial=0.0)
-        return Indegrees(mean, variance, sources, not self.with_replacement and largest <= sources)
+        distinct = not self.with_replacement and largest <= self.available(ends)
+        return Indegrees(mean, variance, _most_sources(self, ends), bool(distinct))
 
     def with_other_indegrees(self, ends: Ends) -> ConnectionRule:
         return FixedTotalNumber(round(self._moments()[0] * ends.n_targets))
@@ -422,25 +449,35 @@ class FixedNumberPost(FixedNumber):
     allowed = "a whole number of targets, zero or more, or a distribution of whole numbers"
 
     def available(self, ends: Ends) -> int:
-        return ends.n_targets - _without_itself(self, ends)
+        return ends.n_targets - bool(_shared(self, ends))
 
     def wiring(self, ends: Ends, draws: Draws) -> Wiring:
-        return _OfSources(self._rows(ends.n_sources, ends.n_targets, ends, draws), draws)
+        itself = _itself(self, ends)
+        return _OfSources(self._rows(ends.n_sources, ends.n_targets, itself, draws), draws)
 
     def indegrees(self, ends: Ends) -> Indegrees:
         """Sums over sources, each of which chooses a target once with a probability, or more often."""
-        sources, targets = ends.n_sources - _without_itself(self, ends), self.available(ends)
+        shared = _shared(self, ends)
+        among, beside = self._choices(ends.n_targets - 1), self._choices(ends.n_targets)
+        others = ends.n_sources - shared
+        laws = [
+            (targets, *(sources * a + others * b for a, b in zip(among, beside, strict=True)))
+            for targets, sources in ((shared, shared - 1), (ends.n_targets - shared, shared))
+        ]
+        largest = self._numbers()[0].max(initial=0.0)
+        distinct = not self.with_replacement and largest <= self.available(ends)
+        return Indegrees(*_mixed(laws), _most_sources(self, ends), bool(distinct))
+
+    def _choices(self, targets: int) -> tuple[float, float]:
+        """How often a source chooses each of so many targets: mean and variance."""
         if not targets:
-            return Indegrees(0.0, 0.0, sources, True)
+            return 0.0, 0.0
         numbers, probability = self._numbers()
         per_target = numbers / targets
-        # of one source: how often a target is chosen, on average, and the variance of that
         part = per_target % 1
         within = per_target * (1 - 1 / targets) if self.with_replacement else part * (1 - part)
         mean = float(per_target @ probability)
-        variance = float((within + (per_target - mean) ** 2) @ probability)
-        distinct = not self.with_replacement and numbers.max(initial=0.0) <= targets
-        return Indegrees(sources * mean, sources * variance, sources, distinct)
+        return mean, float((within + (per_target - mean) ** 2) @ probability)
 
     def with_inputs(self, inputs: float, ends: Ends) -> ConnectionRule:
         partners = inputs * ends.n_targets / max(ends.n_sources, 1)
@@ -615,6 +652,35 @@ def _without_itself(
 ) -> bool:
     """Whether the rule keeps a cell from connecting to itself where it could."""
     return ends.same and not rule.self_connections
+
+
+def _itself(
+    rule: FixedProbability | FixedTotalNumber | FixedNumber, ends: Ends
+) -> NDArray[np.int64]:
+    """For every source the target that it must not choose, -1 for none; empty if that is so for all."""
+    if not rule.self_connections and ends.itself is not None:
+        return ends.itself
+    return np.arange(ends.n_sources if _without_itself(rule, ends) else 0)
+
+
+def _shared(rule: FixedTotalNumber | FixedNumber, ends: Ends) -> int:
+    """Number of sources that have a target which they must not choose."""
+    if not rule.self_connections and ends.itself is not None:
+        return int((ends.itself >= 0).sum())
+    return ends.n_sources if _without_itself(rule, ends) else 0
+
+
+def _most_sources(rule: FixedTotalNumber | FixedNumber, ends: Ends) -> int:
+    """Number of cells from which a target's inputs may come; the largest where it differs."""
+    return ends.n_sources - (_shared(rule, ends) == ends.n_targets)
+
+
+def _mixed(laws: list[tuple[Any, ...]]) -> tuple[float, float]:
+    """Mean and variance over targets of several kinds: their numbers, means and variances."""
+    number, mean, variance = np.array(laws, np.float64).T
+    share = number / number.sum()
+    overall = float(share @ mean)
+    return overall, float(share @ (variance + (mean - overall) ** 2))
 
 
 # --- Wirings ---

@@ -531,6 +531,18 @@ def share_cells(one: Group, other: Group) -> bool:
     return bool(np.intersect1d(one.ids, other.ids).size)
 
 
+def places_among(one: Group, other: Group) -> Indices | None:
+    """For every cell of a group where it stands in another, -1 if it does not.
+
+    None for groups that are the same cells or share none, to which nothing has to be said.
+    """
+    if same_cells(one, other) or not share_cells(one, other):
+        return None
+    order = np.argsort(other.ids)
+    place = np.minimum(np.searchsorted(other.ids[order], one.ids), other.size - 1)
+    return np.where(other.ids[order][place] == one.ids, order[place], -1)
+
+
 class View(Group):
     """Some cells of one population."""
 

@@ -6,7 +6,7 @@ between whole populations; `Part` is the rule that says which of their cells bel
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -16,6 +16,8 @@ from pynn_portability.model.connectivity import (
     ConnectionRule,
     Draws,
     Ends,
+    FixedNumber,
+    FixedTotalNumber,
     Indegrees,
     OwnRule,
     Pairs,
@@ -79,6 +81,23 @@ class Part(OwnRule):
         present = (self.sources >= 0).sum() * (self.targets >= 0).sum()
         pairs = max(len(self.sources) * len(self.targets), 1)
         return float(self.rule.expected_count(self._ends) * present / pairs)
+
+
+@dataclass(frozen=True)
+class Apart(OwnRule):
+    """A rule with fixed numbers of synapses between groups that share some cells, none of which meets itself.
+
+    ``itself`` is that of `Ends`.
+    """
+
+    rule: FixedNumber | FixedTotalNumber
+    itself: NDArray[np.int64]
+
+    def wiring(self, ends: Ends, draws: Draws) -> Wiring:
+        return self.rule.wiring(replace(ends, itself=self.itself), draws)
+
+    def indegrees(self, ends: Ends) -> Indegrees:
+        return self.rule.indegrees(replace(ends, itself=self.itself))
 
 
 @dataclass(frozen=True)

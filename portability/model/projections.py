@@ -28,11 +28,12 @@ from pynn_portability.model.groups import (
     Member,
     RecordedPopulation,
     View,
+    places_among,
     same_cells,
     share_cells,
 )
 from pynn_portability.model.network import Projection, Value
-from pynn_portability.model.parts import Part
+from pynn_portability.model.parts import Apart, Part
 from pynn_portability.model.values import given_value, unused_label
 
 if TYPE_CHECKING:
@@ -76,7 +77,8 @@ class RecordedProjection:
         """Number of synapses; where it is drawn, that of the study's first seed."""
         ends = Ends(self.pre.size, self.post.size, same_cells(self.pre, self.post))
         drawn = isinstance(getattr(self.rule, "n", None), Distribution)
-        if self.lacks_pairs or drawn or not isinstance(self.rule, _COUNTED):
+        lacks = self.lacks_pairs and isinstance(self.rule, PAIRWISE)
+        if lacks or drawn or not isinstance(self.rule, _COUNTED):
             return len(self._synapses(f"the size of projection {self.label!r}"))
         return round(self.rule.expected_count(ends))
 
@@ -206,7 +208,11 @@ class RecordedProjection:
         if isinstance(self.rule, FromList | OneToOne):
             return self._listed_part(source, target, sources, targets, label)
         same = same_cells(self.pre, self.post)
-        rule = Part(self.rule, sources, targets, same, self.lacks_pairs, self.label)
+        rule, distinct = self.rule, self.lacks_pairs
+        itself = places_among(self.pre, self.post) if distinct else None
+        if itself is not None and isinstance(rule, FixedNumber | FixedTotalNumber):
+            rule, distinct = Apart(rule, itself), False
+        rule = Part(rule, sources, targets, same, distinct, self.label)
         return self._between(source.population, target.population, label, rule)
 
     def _listed_part(
@@ -256,13 +262,16 @@ PAIRWISE = (AllToAll, FixedProbability)
 """Rules that treat every pair of cells independently."""
 
 
-def refuse_overlap(projection: RecordedProjection) -> None:
-    """Raise UnsupportedError where pairs of a cell with itself cannot be left out of what is drawn."""
-    if projection.lacks_pairs and not isinstance(projection.rule, PAIRWISE):
-        raise UnsupportedError(
-            f"projection {projection.label!r} is between groups that share some of their cells, without "
-            "self-connections; this is supported of AllToAllConnector and FixedProbabilityConnector only"
-        )
+def refuse_doubles(projection: RecordedProjection) -> None:
+    """Raise UnsupportedError where one cell of a group would have to be left out at several places of another."""
+    fixed = isinstance(projection.rule, FixedNumber | FixedTotalNumber)
+    for group in (projection.pre, projection.post):
+        if fixed and projection.lacks_pairs and len(np.unique(group.ids)) < group.size:
+            raise UnsupportedError(
+                f"projection {projection.label!r} is between groups that share some of their cells, without "
+                f"self-connections, and {group.label!r} holds a cell twice; this is supported of AllToAllConnector "
+                "and FixedProbabilityConnector only"
+            )
 
 
 def _places(group: Group, member: Member) -> Indices:

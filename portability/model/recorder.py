@@ -31,6 +31,8 @@ from pynn_portability.model.connectivity import (
     RULES,
     Ends,
     FixedProbability,
+    FromList,
+    OneToOne,
     connection_rule,
     listed_columns,
 )
@@ -41,16 +43,18 @@ from pynn_portability.model.groups import (
     Cell,
     Group,
     RecordedPopulation,
+    places_among,
     same_cells,
 )
+from pynn_portability.model.kernels import LOCAL_ONLY, KernelConnector
 from pynn_portability.model.network import (
     Network,
     Projection,
     Value,
     recognise_drives,
 )
-from pynn_portability.model.projections import RecordedProjection, refuse_overlap
-from pynn_portability.model.spatial import CONNECTORS, Spatial
+from pynn_portability.model.projections import RecordedProjection, refuse_doubles
+from pynn_portability.model.spatial import CONNECTORS, LikelyPairs, Spatial
 from pynn_portability.model.values import (
     explained_class,
     given_value,
@@ -79,7 +83,7 @@ _POSITIONS = {
 """Names of parameters that sPyNNaker takes without them."""
 
 
-_CONNECTORS = f"supported are {', '.join((*RULES, *CONNECTORS))}"
+_CONNECTORS = f"supported are {', '.join((*RULES, *CONNECTORS, KernelConnector.__name__))}"
 
 
 def _grid(size: Any) -> pyNN.space.BaseStructure:
@@ -103,6 +107,20 @@ def _group(cells: Any) -> Group:
     return group
 
 
+def _other_cells(pynn_class: Any) -> type:
+    """A class of cells that are not supported, which is said even where the parameters are those of sPyNNaker."""
+
+    def constructor(cells: Any, *args: Any, **kwargs: Any) -> None:
+        try:
+            pynn_class.__init__(cells, *args, **kwargs)
+        except Exception as error:
+            raise UnsupportedError(
+                f"cell type {pynn_class.__name__} is not supported; supported are {', '.join(CELL_TYPES)}"
+            ) from error
+
+    return type(pynn_class.__name__, (pynn_class,), {"__init__": constructor})
+
+
 class Drawing(Protocol):
     """What a network's random numbers are for some seed."""
 
@@ -122,6 +140,7 @@ class Recorder:
     """The ``sim`` that a model script is called with: the supported part of the PyNN API."""
 
     NumpyRNG = pyNN.random.NumpyRNG
+    KernelConnector = KernelConnector
     simulated = False
     """Whether a script has called ``run``."""
     dialect = "PyNN"
@@ -164,6 +183,8 @@ class Recorder:
             kwargs = {**dict(zip(_POSITIONS.get(name, ()), args, strict=False)), **kwargs}
             extra = [key for key in kwargs if key in SPIKELESS]
             self._leave_out(name, {key: kwargs.pop(key) for key in extra})
+            initial = pynn_class.default_initial_values if self.dialect == "sPyNNaker" else ()
+            cells.given_initial = {key: kwargs.pop(key) for key in initial if key in kwargs}
             pynn_class.__init__(cells, **kwargs)
 
         return type(name, (pynn_class,), {"__init__": constructor, "__doc__": pynn_class.__doc__})
@@ -172,6 +193,8 @@ class Recorder:
         """What PyNN has for all simulators; other synapses than static ones are refused when they are made."""
         if isinstance(found, type) and issubclass(found, pyNN.models.BaseSynapseType):
             return partial(self._refuse, f"synapse type {found.__name__}", "StaticSynapse")
+        if isinstance(found, type) and issubclass(found, pyNN.models.BaseCellType):
+            return _other_cells(found)
         return found
 
     def _refuse(self, what: str, supported: str, *_: object, **__: object) -> None:
@@ -261,6 +284,8 @@ class Recorder:
             raise UnsupportedError(
                 f"sim.{name} does not belong in a build function; the harness runs the simulation"
             )
+        if name in LOCAL_ONLY:
+            raise UnsupportedError(f"sim.{name} {LOCAL_ONLY[name]}")
         if name.endswith("Connector"):
             raise UnsupportedError(f"sim.{name} is not supported; {_CONNECTORS}")
         raise UnsupportedError(
@@ -352,7 +377,9 @@ class Recorder:
         population = RecordedPopulation(self, label, int(size), cell, cells)
         population.structure = structure
         population.initialize(**{name: cells.default_initial_values[name] for name in cell.state})
-        population.initialize(**(initial_values or {}))
+        # sPyNNaker takes initial values as parameters, too
+        given = {**getattr(cells, "given_initial", {}), **(initial_values or {})}
+        population.initialize(**given)
         self._populations.append(population)
         return population
 
@@ -393,7 +420,7 @@ class Recorder:
                 f"synapse type {type(synapse).__name__} of projection {label!r} is not supported; "
                 "supported is StaticSynapse"
             )
-        ends = Ends(pre.size, post.size, same_cells(pre, post))
+        ends = Ends(pre.size, post.size, same_cells(pre, post), places_among(pre, post))
         connector = spatial.listed(connector)
         if type(connector).__name__ not in (*RULES, *CONNECTORS):
             raise UnsupportedError(
@@ -402,21 +429,26 @@ class Recorder:
         rule = spatial.rule(connector) or connection_rule(connector, ends, where)
         columns = listed_columns(connector, where)
         shape = (pre.size, post.size)
-        values = {
-            name: columns[name]
-            if name in columns
-            else given_value(
-                spatial.evaluated(synapse.parameter_space[name]), shape, f"{label!r}: {name}"
-            )
-            for name in ("weight", "delay")
-        }
+        values: dict[str, Value] = dict(columns)
+        for name in ("weight", "delay"):
+            if name not in columns:
+                given = spatial.evaluated(synapse.parameter_space[name], rule)
+                own = given.shape if isinstance(given, np.ndarray) else shape
+                if self.dialect == "sPyNNaker" and isinstance(rule, OneToOne | FromList):
+                    # a list with a number for each synapse
+                    count = min(shape) if isinstance(rule, OneToOne) else len(rule.source)
+                    listed = getattr(getattr(given, "base_value", None), "shape", None)
+                    own = (count,) if listed == (count,) else own
+                values[name] = spatial.placed(given_value(given, own, f"{label!r}: {name}"), rule)
+        if isinstance(rule, LikelyPairs):
+            shape = (1, len(rule.source))
         for name, value in values.items():
             values[name] = self.once(value) if isinstance(value, np.ndarray) else value
         receptor = receptor_of(receptor_type, values["weight"], label)
         if self.dialect == "sPyNNaker" and next(iter(cells.values())).sign(receptor) < 0:
             values["weight"] = self._negative(values["weight"])
         projection = RecordedProjection(self, label, pre, post, receptor, rule, shape, values)
-        refuse_overlap(projection)
+        refuse_doubles(projection)
         self._projections.append(projection)
         return projection
 

@@ -22,8 +22,8 @@ from pynn_portability.model.network import (
     Projection,
     Recording,
 )
-from pynn_portability.model.parts import Part
-from pynn_portability.model.spatial import PairProbability
+from pynn_portability.model.parts import Apart, Part
+from pynn_portability.model.spatial import LikelyPairs, PairProbability
 
 _DESCRIPTION = "network"
 _KIND = "is"
@@ -37,7 +37,9 @@ _CLASSES: Mapping[str, type] = {
         Recording,
         Distribution,
         Part,
+        Apart,
         PairProbability,
+        LikelyPairs,
         *RULES.values(),
     )
 }

@@ -12,6 +12,7 @@ from __future__ import annotations
 import importlib.abc
 import importlib.machinery
 import random
+import re
 import runpy
 import sys
 import sysconfig
@@ -41,6 +42,16 @@ SIMULATORS = (
 DISTRIBUTIONS = ("spynnaker", "spynnaker7", "spynnaker8", "pynn_spinnaker", "pynn_genn")
 """Packages that are simulators with the PyNN API."""
 
+SPYNNAKER = (
+    *("Cuboid", "Grid2D", "Grid3D", "Line", "RandomStructure", "Sphere", "distance"),
+    *("KernelConnector", "ConvolutionConnector", "PoolDenseConnector", "Convolution", "PoolDense"),
+    *("StructuralMechanismStatic", "StructuralMechanismSTDP", "LastNeuronSelection"),
+    *("RandomSelection", "DistanceDependentFormation", "RandomByWeightElimination"),
+    *("external_devices", "extra_models", "set_number_of_neurons_per_core"),
+    *("set_number_of_synapse_cores", "set_allow_delay_extensions"),
+)
+"""Names that sPyNNaker has besides those that all simulators have."""
+
 _MOCK = pyNN.mock  # imports no simulator; it has the names that all have
 
 WAY_OUT = "; `portability run --stock` runs the script on stock PyNN, without capturing it"
@@ -50,6 +61,9 @@ MOST_FILES = 5
 """Written files that are named."""
 
 _WRITING = frozenset("wax+")
+
+_CACHED = re.compile(r"__pycache__|\.(pyc|nbi|nbc)(\.|$)")
+"""In names of files, or of folders tried for them, that keep compiled code of Python and Numba."""
 
 
 @dataclass(frozen=True)
@@ -410,6 +424,7 @@ class _Simulator(types.ModuleType):
 def _public_names(recorder: Recorder) -> list[str]:
     """What ``from pyNN.simulator import *`` gives."""
     own = [n for n in dir(recorder) if not n.startswith("_")]
+    own += SPYNNAKER if recorder.dialect == "sPyNNaker" else ()
     return sorted({*own, *(n for n in dir(_MOCK) if not n.startswith("_"))})
 
 
@@ -552,7 +567,7 @@ def _watched(recorder: ScriptRecorder) -> Iterator[None]:
             return
         file, mode, *_ = arguments
         writing = isinstance(file, str) and isinstance(mode, str) and _WRITING & set(mode)
-        if writing and file != "/dev/null" and not file.endswith((".pyc", ".nbi", ".nbc")):
+        if writing and file != "/dev/null" and not _CACHED.search(file):
             recorder.writes(file)
 
     sys.addaudithook(hook)

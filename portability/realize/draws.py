@@ -16,7 +16,14 @@ from numpy.typing import NDArray
 from pynn_portability.model.connectivity import Ends, Pairs, Rows
 from pynn_portability.model.distribution import Distribution
 from pynn_portability.realize.distributions import quantile
-from pynn_portability.realize.streams import WORDS_AT_ONCE, Stream, below, fill_words, words_at
+from pynn_portability.realize.streams import (
+    WORDS_AT_ONCE,
+    Stream,
+    below,
+    below_many,
+    fill_words,
+    words_at,
+)
 
 FloatArray = NDArray[np.float64]
 
@@ -36,14 +43,18 @@ class ProjectionDraws:
         """A number of synapses for every row, shape ``(n_rows,)``."""
         return quantile(distribution, self.row_uniforms(n_rows))
 
-    def partition(self, n_rows: int, row_size: int, total: int) -> NDArray[np.int64]:
-        """Numbers per row when ``total`` cells of equal rows are drawn once each, shape ``(n_rows,)``."""
-        return _partition_counts(self.row_uniforms(n_rows), row_size, total)
+    def partition(self, row_sizes: NDArray[np.int64], total: int) -> NDArray[np.int64]:
+        """Numbers per row when ``total`` cells of rows of such sizes are drawn once each, shape ``(n_rows,)``."""
+        return _partition_counts(self.row_uniforms(len(row_sizes)), row_sizes, total)
 
     def pairs(self, start: int, stop: int, ends: Ends, distinct: bool) -> Pairs:
         """Pairs drawn uniformly and independently; with ``distinct`` never a cell and itself."""
         source, target = np.empty(stop - start, np.int32), np.empty(stop - start, np.int32)
-        _fill_pairs(self._key, start, ends.n_sources, ends.n_targets, distinct, source, target)
+        if distinct and ends.itself is not None:
+            free = np.flatnonzero(ends.itself < 0)
+            _fill_pairs_apart(self._key, start, ends.n_targets, ends.itself, free, source, target)
+        else:
+            _fill_pairs(self._key, start, ends.n_sources, ends.n_targets, distinct, source, target)
         return source, target
 
     def partners(self, rows: Rows, first_row: int, last_row: int) -> Pairs:
@@ -53,12 +64,16 @@ class ProjectionDraws:
         fill = (
             _fill_rows_with_replacement if rows.with_replacement else _fill_rows_without_replacement
         )
-        fill(self._key, rows.offsets, first_row, rows.n_partners, rows.distinct, row, partner)
+        fill(self._key, rows.offsets, first_row, rows.n_partners, rows.itself, row, partner)
         return row, partner
 
     def pair_uniforms(self, start: int, stop: int) -> FloatArray:
         """Uniform numbers in (0, 1) for pairs ``start`` to ``stop`` (exclusive)."""
         return Stream.named(self.seed, "pair", self.projection).uniforms(start, stop)[0]
+
+    def pair_uniforms_of(self, pairs: NDArray[np.int64]) -> FloatArray:
+        """Uniform numbers in (0, 1) for pairs with these indices, the same shape."""
+        return Stream.named(self.seed, "pair", self.projection).uniforms_at(pairs)
 
     def named(self, projection: str) -> ProjectionDraws:
         """The random numbers of another projection of the same realization."""
@@ -84,8 +99,28 @@ def _fill_pairs(key, start, n_sources, n_targets, distinct, source, target):
 
 
 @njit(cache=True, nogil=True)
-def _fill_rows_with_replacement(key, offsets, first_row, n, distinct, row_of, partner):
-    """For each synapse of consecutive rows a partner drawn uniformly from ``n`` cells."""
+def _fill_pairs_apart(key, start, n_targets, itself, free, source, target):
+    """Source and target of each synapse drawn uniformly, never a source and ``itself`` among the targets.
+
+    Each source has one target fewer than there are, and the ``free`` ones, which are no targets, have one more.
+    """
+    fewer = n_targets - 1
+    common = len(itself) * fewer
+    for k in range(len(source)):
+        word, _ = words_at(key, start + k)
+        pair = below_many(word, common + len(free))
+        if pair < common:
+            i, j = pair // fewer, pair % fewer
+            source[k] = i
+            target[k] = j + 1 if 0 <= itself[i] <= j else j
+        else:
+            source[k] = free[pair - common]
+            target[k] = fewer
+
+
+@njit(cache=True, nogil=True)
+def _fill_rows_with_replacement(key, offsets, first_row, n, itself, row_of, partner):
+    """For each synapse of consecutive rows a partner drawn uniformly from ``n`` cells but ``itself``."""
     begin = offsets[first_row]
     row = first_row
     words, unused = np.empty(WORDS_AT_ONCE, np.uint64), np.empty(WORDS_AT_ONCE, np.uint64)
@@ -95,26 +130,31 @@ def _fill_rows_with_replacement(key, offsets, first_row, n, distinct, row_of, pa
         for k in range(start, stop):
             while offsets[row + 1] <= begin + k:
                 row += 1
-            j = below(words[k - start], n - 1 if distinct else n)
+            own = itself[row] if len(itself) else -1
+            j = below(words[k - start], n - 1 if own >= 0 else n)
             row_of[k] = row
-            partner[k] = j + 1 if distinct and j >= row else j
+            partner[k] = j + 1 if 0 <= own <= j else j
 
 
 @njit(cache=True, nogil=True)
-def _fill_rows_without_replacement(key, offsets, first_row, n, distinct, row_of, partner):
-    """For each row a uniformly drawn subset of ``n`` cells (Bentley and Floyd 1987), or all and a subset."""
+def _fill_rows_without_replacement(key, offsets, first_row, n, itself, row_of, partner):
+    """For each row a uniformly drawn subset of ``n`` cells but ``itself``, or all and a subset.
+
+    Subsets are drawn as Bentley and Floyd (1987) do.
+    """
     begin = offsets[first_row]
-    available = n - 1 if distinct else n
-    taken = np.zeros(available, np.uint8)
+    taken = np.zeros(n, np.uint8)
     row = first_row
     position = 0
     while position < len(row_of):
+        own = itself[row] if len(itself) else -1
+        available = n - 1 if own >= 0 else n
         count = offsets[row + 1] - offsets[row]
         beyond = (count - 1) // available * available if count > available else 0
         for c in range(beyond):
             pick = c % available
             row_of[position + c] = row
-            partner[position + c] = pick + 1 if distinct and pick >= row else pick
+            partner[position + c] = pick + 1 if 0 <= own <= pick else pick
         position += beyond
         count -= beyond
         for c in range(count):
@@ -129,7 +169,7 @@ def _fill_rows_without_replacement(key, offsets, first_row, n, distinct, row_of,
         for c in range(count):
             pick = partner[position + c]
             taken[pick] = 0
-            if distinct and pick >= row:
+            if 0 <= own <= pick:
                 partner[position + c] = pick + 1
         position += count
         row += 1
@@ -141,8 +181,8 @@ def _log_choose(n, k):
 
 
 @njit(cache=True, nogil=True)
-def _partition_counts(uniforms, row_size, total):
-    """Numbers per row when ``total`` cells of ``len(uniforms)`` equal rows are drawn once each.
+def _partition_counts(uniforms, row_sizes, total):
+    """Numbers per row when ``total`` cells of rows of ``row_sizes`` are drawn once each.
 
     Row after row, the count is hypergeometric given what is left; drawn by inversion, outcomes
     taken in order of their distance from the mode.
@@ -150,8 +190,10 @@ def _partition_counts(uniforms, row_size, total):
     n_rows = len(uniforms)
     counts = np.zeros(n_rows, np.int64)
     left = total
+    others = row_sizes.sum()
     for row in range(n_rows):
-        others = (n_rows - row - 1) * row_size
+        row_size = row_sizes[row]
+        others -= row_size
         lowest = max(0, left - others)
         highest = min(row_size, left)
         mode = (left + 1) * (row_size + 1) // (row_size + others + 2)

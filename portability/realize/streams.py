@@ -42,6 +42,12 @@ class Stream:
         _fill_uniforms(self.key, start, first, second)
         return first, second
 
+    def uniforms_at(self, indices: NDArray[np.int64]) -> FloatArray:
+        """The first of the `uniforms` of each of these indices, shape ``(n,)``."""
+        first = np.empty(len(indices))
+        _fill_uniforms_at(self.key, indices, first)
+        return first
+
     def extremes(self, stop: int) -> FloatArray:
         """Smallest and largest of the first and of the second `uniforms` up to ``stop``, (2, 2)."""
         return _extremes(self.key, stop)
@@ -88,6 +94,19 @@ def below(word, n):
 
 
 @njit(cache=True, nogil=True, inline="always")
+def below_many(word, n):
+    """A number from 0 to n - 1 (n < 2**63) out of 64 random bits; the bias is at most n / 2**64."""
+    mask = np.uint64(0xFFFFFFFF)
+    shift = np.uint64(32)
+    bound = np.uint64(n)
+    # the upper half of the product, of halves of both, none of which overflows
+    high, low = word >> shift, word & mask
+    carried = high * (bound & mask) + ((low * (bound & mask)) >> shift)
+    middle = low * (bound >> shift) + (carried & mask)
+    return np.int64(high * (bound >> shift) + (carried >> shift) + (middle >> shift))
+
+
+@njit(cache=True, nogil=True, inline="always")
 def _uniform(bits):
     """The middle of one of 2**53 equal cells, so never 0; the last is rounded to 1, but may not be."""
     return min((bits + 0.5) * 2.0**-53, LARGEST_UNIFORM)
@@ -99,6 +118,13 @@ def _fill_uniforms(key, start, first, second):
         word0, word1 = words_at(key, start + k)
         first[k] = _uniform(word0 >> np.uint64(11))
         second[k] = _uniform(word1 >> np.uint64(11))
+
+
+@njit(cache=True, nogil=True)
+def _fill_uniforms_at(key, indices, first):
+    for k in range(len(first)):
+        word, _ = words_at(key, indices[k])
+        first[k] = _uniform(word >> np.uint64(11))
 
 
 @njit(cache=True, nogil=True)
