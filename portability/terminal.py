@@ -224,12 +224,21 @@ def predictions(predicted: Sequence[Mapping[str, Any]]) -> None:
     if smaller:
         labels = [entry["population"] for entry in next(iter(smaller.values()))]
         say(
-            "\nPair-averaged cross-covariance of smaller networks, integrated over lags, over that of the whole one:"
+            "\nPair-averaged cross-covariances within populations of smaller networks, over those of the whole one: "
+            "size (root mean square over lags up to 50 ms) / integral over all lags"
         )
         table(
             ("format", *labels),
             [
-                (name, *(f"{e['smaller'] / e['whole']:.2f}" if e["whole"] else "" for e in entries))
+                (
+                    name,
+                    *(
+                        f"{_decimal(e.get('size_factor')) or '-'} / {e['smaller'] / e['whole']:.2f}"
+                        if e["whole"]
+                        else ""
+                        for e in entries
+                    ),
+                )
                 for name, entries in smaller.items()
             ],
         )

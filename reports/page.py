@@ -132,6 +132,7 @@ def _drawings(context: Mapping[str, Any]) -> dict[str, Picture]:
             for kind in ("rasters", "distributions")
         ),
         *(("theory", context["theory"][kind]) for kind in THEORY_DRAWINGS),
+        ("theory", context["covariances"]["pictures"]),
         *(
             (f"noise {duration(n['duration'])}", n["pictures"])
             for n in context["nulls"]["reference"]
@@ -204,7 +205,12 @@ class _Page:
             "theory": made(
                 "The section on theory",
                 lambda: sections.theory(reference.baseline, results.candidates),
-                {"rows": [], "covariances": [], **{kind: [] for kind in THEORY_DRAWINGS}},
+                {"rows": [], **{kind: [] for kind in THEORY_DRAWINGS}},
+            ),
+            "covariances": made(
+                "The section on covariances",
+                lambda: sections.covariances(labels, results, self._runs),
+                {"rows": [], "pictures": []},
             ),
             "deployment": results.deployment,
             "warnings": results.warnings,

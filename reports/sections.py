@@ -6,9 +6,13 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from pynn_portability.formats.schemes import Scheme
+from pynn_portability.judge import activity
 from pynn_portability.judge.adequacy import QUARTER, Evidence
 from pynn_portability.judge.statistics import Statistics
+from pynn_portability.judge.window import Sample
 from pynn_portability.reports import drawing, figures, theory_figures
 from pynn_portability.reports.drawing import Picture
 from pynn_portability.reports.figures import Curve
@@ -154,23 +158,73 @@ def theory(baseline: Sequence[Baseline], candidates: Sequence[CandidateEntry]) -
     ]
     return {
         "rows": rows,
-        "covariances": [
-            {
-                "name": entry.name,
-                "factors": {
-                    c.population: c.smaller / c.whole
-                    for c in entry.prediction.covariances
-                    if c.whole and c.smaller is not None
-                },
-            }
-            for entry in candidates
-            if entry.prediction and entry.prediction.covariances
-        ],
         "distances": figures.population_mean_pictures(baseline, scores) if means else [],
         "means": means,
         "spread": theory_figures.spread_pictures(formats) if formats else [],
         "matrices": [theory_figures.epsilon_matrix_picture(*found) for found in errors.items()],
     }
+
+
+def covariances(
+    labels: Sequence[str],
+    results: StudyResults,
+    runs: Callable[[EnsembleEntry], Mapping[int, Statistics]],
+) -> dict[str, Any]:
+    """Predicted covariances of smaller networks, beside the simulated ones where the study computes them."""
+    rows: list[dict[str, Any]] = []
+    pictures: list[Picture] = []
+    reference = {label: _covariance(runs(results.reference), label) for label in labels}
+    for entry in results.candidates:
+        if not (entry.prediction and entry.prediction.covariances):
+            continue
+        of = {c.population: c for c in entry.prediction.covariances}
+        simulated = {label: _covariance(runs(entry), label) for label in labels}
+        rows.append(
+            {
+                "name": entry.name,
+                "integrals": {
+                    label: c.smaller / c.whole
+                    for label, c in of.items()
+                    if c.whole and c.smaller is not None
+                },
+                "predicted": {label: c.size_factor for label, c in of.items()},
+                "simulated": {
+                    label: _size(simulated[label]) / _size(reference[label])
+                    for label in labels
+                    if len(simulated[label]) and len(reference[label]) and reference[label].any()
+                },
+            }
+        )
+        lines = {
+            label: (
+                reference[label],
+                simulated[label],
+                of[label].whole_curve,
+                of[label].smaller_curve,
+            )
+            for label in labels
+            if label in of
+        }
+        if any(c.whole_curve or c.smaller_curve for c in of.values()):
+            lags = activity.lags(results.study.timestep)
+            pictures.append(theory_figures.covariance_picture(entry.name, lags, lines))
+    return {"rows": rows, "pictures": pictures}
+
+
+def _covariance(runs: Mapping[int, Statistics], label: str) -> Sample:
+    """Covariances by run and lag, empty if the study has not computed them."""
+    found = []
+    for run in runs.values():
+        of = run.get(label, {})
+        if "covariance" in of:
+            found.append(of["covariance"])
+        elif "covariance-size" in of and "covariance-shape" in of:
+            found.append(of["covariance-size"] * of["covariance-shape"])
+    return np.array([curve for curve in found if curve.size])
+
+
+def _size(curves: Sample) -> float:
+    return float(np.sqrt((curves**2).mean(axis=1)).mean())
 
 
 def distributions(

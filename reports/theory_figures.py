@@ -17,14 +17,18 @@ from pynn_portability.formats.schemes import (
     half_width,
     sd_ratio,
 )
+from pynn_portability.judge.window import Sample
 from pynn_portability.reports.drawing import (
+    BAND,
     BLUE,
     GREEN,
     GREY,
+    INK,
     ORANGE,
     PINK,
     YELLOW,
     Canvas,
+    Grid,
     Picture,
     names,
     power,
@@ -210,6 +214,42 @@ def epsilon_matrix_picture(name: str, entries: Sequence[Epsilon]) -> Picture:
             f"input errors {name}",
             f"Discretisation errors of the synaptic input with {name}, targets in rows and sources in"
             " columns: average input, average variance, and their variances over neurons.",
+        )
+
+
+def covariance_picture(
+    name: str,
+    lags: Sample,
+    curves: Mapping[str, tuple[Sample, Sample, Sequence[float], Sequence[float]]],
+) -> Picture:
+    """Covariances by lag (ms) within populations: simulated whole and smaller networks, and both as predicted.
+
+    Simulated ones have shape ``(runs, lags)`` and are drawn as means; what is empty is left out.
+    """
+    grid = Grid(len(curves))
+    with style():
+        canvas = Canvas(grid.width, grid.height)
+        canvas.text(
+            6, 14, f"Covariance (1/s²) by lag (ms), {short(name, 34)}", weight="bold", size=9
+        )
+        for index, (population, (whole, smaller, *predicted)) in enumerate(curves.items()):
+            left, top, width, height = grid.place(index, 30)
+            axes = canvas.axes(left, top, width, height)
+            canvas.text(left, top - 5, short(population, 18), size=8.5)
+            axes.axhline(0.0, color=BAND, lw=0.8)
+            for simulated, theory, colour in zip(
+                (whole, smaller), predicted, (INK, BLUE), strict=True
+            ):
+                if len(simulated):
+                    axes.plot(lags, simulated.mean(axis=0), color=colour, lw=1.1)
+                if len(theory):
+                    axes.plot(lags, theory, color=colour, lw=1.3, ls=(0, (2, 1.5)))
+            axes.xaxis.set_major_locator(ticks(4))
+            axes.yaxis.set_major_locator(ticks(3))
+        return canvas.picture(
+            f"covariances {name}",
+            f"Pair-averaged covariances by lag of the whole network and of {name}, as simulated and as"
+            f" predicted by linear response, in {names(list(curves))}.",
         )
 
 

@@ -45,17 +45,19 @@ DELAYS = 256
 class Correlations(NamedTuple):
     """What linear response says of a network's populations of neurons, in the order of ``labels``.
 
-    ``rates`` (1/s); ``connectivity``: W at frequency zero, shape ``(n, n)``, by target and source: by how much (1/s) the
-    rate of a target neuron changes if that of all its sources does by 1/s; ``covariance`` (1/s), shape ``(n, n)``: the
-    integral over all lags of the pair-averaged cross-covariance of spike trains (1/s²); ``curves`` (1/s²), shape
-    ``(n, 51)``: that within populations, in bins of 1 ms at lags from 0 to 50 ms, as `judge.activity.covariance`.
+    ``rates`` (1/s); ``connectivity``: W at frequency zero, shape ``(n, n)``, by target and source: by how much (1/s)
+    the rate of a target neuron changes if that of all its sources does by 1/s; ``covariance`` (1/s), shape ``(n, n)``:
+    the integral over all lags of the pair-averaged cross-covariance of spike trains (1/s²); ``curves`` (1/s²), shape
+    ``(n, 51)``: that within populations, in bins of 1 ms at lags from 0 to 50 ms, as `judge.activity.covariance`. None
+    where the theory calls the network unstable, near the frequency ``unstable`` (1/s).
     """
 
     labels: tuple[str, ...]
     rates: Array
     connectivity: Array
     covariance: Array
-    curves: Array
+    curves: Array | None
+    unstable: float | None
 
 
 class _Coupling(NamedTuple):
@@ -84,7 +86,9 @@ def correlations(
     """Linear response of a network at its mean-field rates, or at those that are given (1/s).
 
     All neurons of a population are taken as the typical one. Raises RequestError for neurons that the mean field does
-    not cover, and for a network that linear theory calls unstable.
+    not cover, and for a network whose activity slowly runs away by linear theory. One that is unstable at higher
+    frequencies has integrals, but no curves: responses are those to white noise, which frequencies above 1 / (2 pi
+    sqrt(tau_m tau_syn)), 70/s for 10 and 0.5 ms, show to be too slow (Schuecker et al. 2015).
     """
     network = realization.network
     populations = [p for p in network.populations if not p.is_source]
@@ -100,17 +104,15 @@ def correlations(
         Neurons(*(float(parameters[label][name].mean()) for name in Neurons._fields))
         for label in labels
     ]
+    points = list(zip(inputs.mean, inputs.noise, inputs.tau, neurons, strict=True))
     answers = [
-        _at_all_frequencies(response(*point, cell, RESPONSES))
-        for *point, cell in zip(inputs.mean, inputs.noise, inputs.tau, neurons, strict=True)
+        _at_all_frequencies(response(mean, noise, tau, cell, RESPONSES))
+        for mean, noise, tau, cell in points
     ]
     connectivity = _connectivity(inputs.couplings, answers)
-    if _unstable(connectivity):
+    if np.linalg.eigvals(connectivity[0]).real.max(initial=0.0) >= 1:
         raise RequestError("linear response calls this network unstable")
-    own_rates = [
-        float(stationary_rate(*(np.array(x) for x in point), cell))
-        for *point, cell in zip(inputs.mean, inputs.noise, inputs.tau, neurons, strict=True)
-    ]
+    own_rates = [float(stationary_rate(*point)) for point in points]
     # of a rate that theory does not find the irregularity is kept; what theory calls silent is a Poisson process
     alone = np.array(
         [
@@ -120,8 +122,11 @@ def correlations(
     )
     sizes = np.array([p.size for p in populations], dtype=np.float64)
     spectra = _pair_spectra(connectivity, alone, sizes)
-    curves = _in_bins(np.einsum("fii->if", spectra).real)
-    return Correlations(labels, found, connectivity[0].real, spectra[0].real, curves)
+    unstable = _unstable(connectivity)
+    curves = _in_bins(np.einsum("fii->if", spectra).real) if unstable is None else None
+    return Correlations(
+        labels, found, connectivity[0].real, spectra[0].real, curves, unstable=unstable
+    )
 
 
 def _inputs(
@@ -165,18 +170,20 @@ def _inputs(
             couplings.append(_Coupling(target, source, by_mean, by_noise, tau, delays))
     for d in network.drives:
         add(d.target, d.receptor, d.weight, 1.0, mean_and_sd(d.rate)[0])
-    tau = np.where(noise > 0, weighted / np.where(noise > 0, noise, 1.0), 1.0)
-    return _Inputs(mean, noise, tau, couplings)
+    taus = np.where(noise > 0, weighted / np.where(noise > 0, noise, 1.0), 1.0)
+    return _Inputs(mean, noise, taus, couplings)
 
 
 def _delays(delay: Value, timestep: float) -> Array:
     """Delays (ms) that stand for those of a projection, equally probable, on the grid."""
+    shares = (np.arange(DELAYS) + 0.5) / DELAYS
     if isinstance(delay, Distribution):
-        delay = quantile(delay, (np.arange(DELAYS) + 0.5) / DELAYS)
-    drawn = np.ravel(np.asarray(delay, np.float64))
-    if drawn.size > DELAYS:
-        drawn = np.quantile(drawn, (np.arange(DELAYS) + 0.5) / DELAYS)
-    return to_steps(drawn, timestep) * timestep
+        drawn = quantile(delay, shares)
+    else:
+        drawn = np.ravel(np.asarray(delay, np.float64))
+        if drawn.size > DELAYS:
+            drawn = np.asarray(np.quantile(drawn, shares))
+    return np.asarray(to_steps(drawn, timestep) * timestep, np.float64)
 
 
 def _at_all_frequencies(answer: Response) -> Response:
@@ -199,11 +206,17 @@ def _connectivity(couplings: list[_Coupling], answers: list[Response]) -> Comple
     return result
 
 
-def _unstable(connectivity: ComplexArray) -> bool:
-    """Whether activity grows: Nyquist's criterion, by how often det(1 - W) goes round zero."""
-    determinant = np.linalg.det(np.eye(connectivity.shape[1]) - connectivity)
-    phase = np.unwrap(np.angle(determinant))
-    return bool(determinant[0].real <= 0 or abs(phase[-1] - phase[0]) > np.pi / 2)
+def _unstable(connectivity: ComplexArray) -> float | None:
+    """Near which frequency (1/s) activity grows, None if it does not.
+
+    Nyquist's criterion: how often det(1 - W) goes round zero. The frequency is that of the eigenvalue next to 1.
+    """
+    one = np.eye(connectivity.shape[1])
+    phase = np.unwrap(np.angle(np.linalg.det(one - connectivity)))
+    if abs(phase[-1] - phase[0]) < np.pi / 2:
+        return None
+    distance = np.abs(1 - np.linalg.eigvals(connectivity)).min(axis=1)
+    return float(FREQUENCIES[distance.argmin()])
 
 
 def _pair_spectra(connectivity: ComplexArray, alone: Array, sizes: Array) -> ComplexArray:

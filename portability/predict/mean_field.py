@@ -335,7 +335,9 @@ def interval_variation(mean: float, noise: float, tau_syn: float, neurons: Neuro
 
     Brunel (2000), J. Comput. Neurosci. 8:183, appendix A; 1 far below threshold.
     """
-    low, high = (float(y) for y in boundaries(np.float64(mean), np.float64(noise), tau_syn, neurons))
+    low, high = (
+        float(y) for y in boundaries(np.float64(mean), np.float64(noise), tau_syn, neurons)
+    )
     if high > LARGEST_NORMAL / 2:
         return 1.0
     nodes, share = _legendre(64)

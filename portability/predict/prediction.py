@@ -8,8 +8,9 @@ simulations. ``docs/theory.md`` has the method, its measured accuracy and its li
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -21,7 +22,7 @@ from pynn_portability.formats.number_format import NumberFormat
 from pynn_portability.judge import verdict as validation
 from pynn_portability.judge.ensemble import Ensemble
 from pynn_portability.judge.statistics import Sample
-from pynn_portability.predict.correlations import correlations
+from pynn_portability.predict.correlations import Correlations, correlations
 from pynn_portability.predict.mean_field import (
     NODES,
     Activity,
@@ -223,8 +224,9 @@ def of_study(plan: Plan, measured: Mapping[str, Rates] | None = None) -> list[di
     study = plan.study
     _, *candidates = ((backend, name) for _, backend, name in study.combinations())
     names = list(dict.fromkeys(name for _, name in candidates if not study.port(name).scaling))
+    linear = cache(partial(_linear_response, plan, measured))
     smaller = {
-        name: _smaller_entry(plan, name, measured)
+        name: _smaller_entry(plan, name, linear)
         for name in dict.fromkeys(name for _, name in candidates if study.port(name).scaling)
     }
     if not names:
@@ -262,25 +264,47 @@ def of_study(plan: Plan, measured: Mapping[str, Rates] | None = None) -> list[di
     ]
 
 
-def _smaller_entry(plan: Plan, name: str, measured: Mapping[str, Rates] | None) -> dict[str, Any]:
-    """What linear response says of a smaller network, at the rates of the whole one."""
+def _linear_response(
+    plan: Plan, measured: Mapping[str, Rates] | None, name: str | None, timestep: float
+) -> Correlations:
+    """Of the network of a candidate, or of the whole one, at the rates of the whole one."""
+    simulation = plan.study.simulation
+    network = plan.networks[timestep] if name is None else plan.network_of(name)
+    rates = None if measured is None else {label: r.mean for label, r in measured.items()}
+    realization = Realization(network, simulation.seeds[0], timestep)
+    return correlations(realization, (simulation.warmup + simulation.duration) * 1e-3, rates)
+
+
+def _smaller_entry(
+    plan: Plan, name: str, linear: Callable[[str | None, float], Correlations]
+) -> dict[str, Any]:
+    """What ``linear`` response says of a smaller network beside the whole one."""
     entry: dict[str, Any] = {
         "verdict": None,
         "reason": "distances of a smaller network are not predicted, but covariances are",
     }
     if name not in plan.scaled:
         return entry
-    simulation = plan.study.simulation
-    seconds = (simulation.warmup + simulation.duration) * 1e-3
-    rates = None if measured is None else {label: r.mean for label, r in measured.items()}
     timestep = plan.study.timestep(name)
     try:
-        whole, smaller = (
-            correlations(Realization(network, simulation.seeds[0], timestep), seconds, rates)
-            for network in (plan.networks[timestep], plan.network_of(name))
-        )
+        whole, smaller = linear(None, timestep), linear(name, timestep)
     except RequestError as error:
         return entry | {"reason": f"neither distances nor covariances are predicted: {error}"}
+    restless = [
+        f"{text} network near {found.unstable:.0f} Hz"
+        for text, found in (("the whole", whole), ("the smaller", smaller))
+        if found.unstable is not None
+    ]
+    if restless:
+        entry["reason"] += (
+            f"; of these only integrals over lags, as linear response calls {' and '.join(restless)} unstable"
+        )
+    curves = {
+        name: found.curves
+        for name, found in (("whole_curve", whole), ("smaller_curve", smaller))
+        if found.curves is not None
+    }
+    sizes = {name: np.sqrt((curve**2).mean(axis=1)) for name, curve in curves.items()}
     return entry | {
         "covariances": [
             {
@@ -288,6 +312,12 @@ def _smaller_entry(plan: Plan, name: str, measured: Mapping[str, Rates] | None) 
                 "whole": float(whole.covariance[i, i]),
                 "smaller": float(smaller.covariance[i, i]),
             }
+            | {name: curve[i].round(6).tolist() for name, curve in curves.items()}
+            | (
+                {"size_factor": float(sizes["smaller_curve"][i] / sizes["whole_curve"][i])}
+                if len(sizes) == 2 and sizes["whole_curve"][i]
+                else {}
+            )
             for i, label in enumerate(whole.labels)
         ]
     }

@@ -144,11 +144,21 @@ class PopulationPrediction(Part):
 
 
 class CovariancePrediction(Part):
-    """Predicted pair-averaged cross-covariance within a population, integrated over all lags."""
+    """Predicted pair-averaged cross-covariance within a population."""
 
     population: str = Field(description="label")
-    whole: Number = Field(description="in the whole network, 1/s")
+    whole: Number = Field(description="integral over all lags in the whole network, 1/s")
     smaller: Number = Field(description="in the smaller one, 1/s")
+    whole_curve: list[float] = Field(
+        default=[],
+        description="at lags from 0 on, as the statistic covariance, in the whole network, 1/s²; "
+        "empty where linear response calls a network unstable",
+    )
+    smaller_curve: list[float] = Field(default=[], description="likewise in the smaller one")
+    size_factor: Number = Field(
+        default=None,
+        description="root mean square of the smaller network's curve over that of the whole one",
+    )
 
 
 class Epsilon(Part):

@@ -8,6 +8,8 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from pynn_portability.errors import RequestError
 from pynn_portability.files import replacing
 from pynn_portability.judge.ensemble import Ensemble, Excerpt, Recording
@@ -39,8 +41,9 @@ SCALES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 class SmallerTrial:
     """A scaling: numbers of neurons and synapses, what is predicted, and what became of it.
 
-    ``covariance`` is the largest factor by which linear response changes a pair-averaged covariance within a
-    population, either way. ``verdict`` is None where it was not simulated; ``reason`` then says why it cannot be.
+    ``covariance`` is the largest factor by which linear response changes the size of a pair-averaged covariance
+    within a population, either way: its root mean square over lags, or its integral where the theory has no more.
+    ``verdict`` is None where it was not simulated; ``reason`` then says why it cannot be.
     """
 
     scaling: str
@@ -199,11 +202,11 @@ def _covariance_factor(
         before, after = (correlations(r, seconds, rates) for r in (whole, smaller))
     except RequestError:
         return None
-    factors = [
-        after.covariance[i, i] / before.covariance[i, i]
-        for i in range(len(before.labels))
-        if before.covariance[i, i]
-    ]
+    if before.curves is None or after.curves is None:
+        sizes = [np.diag(before.covariance), np.diag(after.covariance)]
+    else:
+        sizes = [np.sqrt((curves**2).mean(axis=1)) for curves in (before.curves, after.curves)]
+    factors = [b / a for a, b in zip(*sizes, strict=True) if a]
     return max((max(f, 1 / f) for f in factors if f > 0), default=None)
 
 
