@@ -195,7 +195,8 @@ class Study:
 
     def _planned(self, listener: Listener, store: Store | None = None) -> Plan:
         if self._plan is None:
-            self._plan = planning.plan(self._description, listener, store)
+            plan = planning.plan(self._description, listener, store)
+            self._plan = scaling.with_wanted_theory(plan)
         return self._plan
 
     def problems(self) -> list[str]:

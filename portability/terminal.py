@@ -384,7 +384,7 @@ def _scaled(d: Mapping[str, Any], origin: str) -> None:
     )
     if d["rates"]:
         rates = ", ".join(f"{label} {rate:g}" for label, rate in d["rates"].items())
-        say(f"made with rates (1/s) that are {'given' if d['given'] else origin}: {rates}")
+        say(f"made with rates (1/s) that are {d['rates_from'] or origin}: {rates}")
 
 
 def description(d: Mapping[str, Any]) -> None:

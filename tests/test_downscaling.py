@@ -27,8 +27,10 @@ from pynn_portability.model.connectivity import (
 from pynn_portability.model.distribution import Distribution
 from pynn_portability.model.network import Network, PoissonDrive, Population, Projection
 from pynn_portability.model.scripts import capture, load_model
+from pynn_portability.predict.mean_field import mean_rates
 from pynn_portability.realize.distributions import mean_and_sd
 from pynn_portability.realize.downscaling import Scaling, downscale, sources_without_rate
+from pynn_portability.realize.realization import Realization
 from pynn_portability.results import smallest
 from pynn_portability.run.store import Store
 
@@ -587,6 +589,54 @@ rates = { E = 20.0, I = 20.0 }
         with pytest.raises(RequestError, match=words) as refused:
             pp.Study.load(tmp_path / "s.toml").plan()
         assert "candidate.scaling (candidate 1)" in str(refused.value)
+
+
+def test_rates_of_theory_need_no_reference(tmp_path: Path) -> None:
+    text = """
+[study]
+name = "theory"
+[model]
+build = "balanced"
+neurons = 1000
+inputs = 100
+[simulation]
+duration = 300.0
+warmup = 50.0
+seeds = [1]
+[reference]
+backend = "emulator"
+[[candidate]]
+backend = "emulator"
+scaling = "K=0.5:sqrt"
+rates_from = "mean-field"
+"""
+    (tmp_path / "s.toml").write_text(text)
+    study = pp.Study.load(tmp_path / "s.toml")
+    plan = study.plan()
+    assert not plan.waiting
+    theory = mean_rates(Realization(plan.network, 1, 0.1), 0.35)
+    rounded = {label: float(f"{rate:.3g}") for label, rate in theory.items()}
+    expected = downscale(plan.network, Scaling.parse("K=0.5:sqrt"), rounded).network
+    assert plan.network_of("double K=0.5:sqrt").fingerprint() == expected.fingerprint()
+    (described,) = study.describe(progress=False)["scaled"]
+    assert described["rates_from"] == "mean-field theory's"
+    entry = entries(study.run(tmp_path / "out", progress=False))["K=0.5:sqrt"]
+    assert any("mean-field theory's: E" in note for note in entry.notes)
+    (tmp_path / "s.toml").write_text(text.replace("mean-field", "meanfield"))
+    with pytest.raises(RequestError, match=r'candidate.rates_from.*"mean-field"'):
+        pp.Study.load(tmp_path / "s.toml")
+    beyond = text.replace('"balanced"', '"beyond.py:build"').replace(
+        "neurons = 1000\ninputs = 100\n", ""
+    )
+    (tmp_path / "s.toml").write_text(beyond)
+    (tmp_path / "beyond.py").write_text(
+        "def build(sim):\n"
+        "    p = sim.Population(20, sim.IF_curr_alpha(), label='E')\n"
+        "    p.record('spikes')\n"
+        "    sim.Projection(p, p, sim.FixedNumberPreConnector(10), sim.StaticSynapse(weight=0.1, delay=1.0))\n"
+    )
+    with pytest.raises(RequestError, match=r"candidate.rates_from \(candidate 1\).*IF_curr_alpha"):
+        pp.Study.load(tmp_path / "s.toml").plan()
 
 
 def test_a_method_that_cannot_reach_the_scale_says_which_it_can(tmp_path: Path) -> None:

@@ -218,7 +218,22 @@ MISTAKES = {
     "rates without scaling": (
         'format = "naive-2"\n',
         'format = "naive-2"\nrates = { E = 5.0 }\n',
-        ["candidate", "rates: belong to a scaling"],
+        ["candidate", "rates: belongs to a scaling"],
+    ),
+    "rates from theory without scaling": (
+        'format = "naive-2"\n',
+        'format = "naive-2"\nrates_from = "mean-field"\n',
+        ["candidate", "rates_from: belongs to a scaling"],
+    ),
+    "rates given and from theory": (
+        'format = "naive-2"\n',
+        'scaling = "K=0.5:sqrt"\nrates = { E = 5.0 }\nrates_from = "mean-field"\n',
+        ["candidate", "rates_from: contradicts rates"],
+    ),
+    "rates from elsewhere": (
+        'format = "naive-2"\n',
+        'scaling = "K=0.5:sqrt"\nrates_from = "meanfield"\n',
+        ["candidate.rates_from (candidate 2)", '"reference" or "mean-field"'],
     ),
     "rate as text": (
         'format = "naive-2"\n',

@@ -6,14 +6,16 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from pynn_portability.errors import RequestError
 from pynn_portability.judge.ensemble import Ensemble, Excerpt, Recording
 from pynn_portability.predict.mean_field import mean_rates
 from pynn_portability.realize.realization import Realization
 from pynn_portability.results.elsewhere import reference_recordings
 from pynn_portability.run.executor import stored_reference
-from pynn_portability.run.plan import Plan, with_rates
+from pynn_portability.run.plan import Plan, with_rates, with_theory
 from pynn_portability.run.record import IMPORTED
 from pynn_portability.run.store import Store
+from pynn_portability.tables import place
 
 DIGITS = 3
 """Of a rate: what is left out is less than seeds differ by, so that one seed more seldom changes a network."""
@@ -42,11 +44,34 @@ def with_any_rates(plan: Plan, store: Store) -> tuple[Plan, str]:
     complete = completed(plan, store)
     if not complete.waiting:
         return complete, "those of the reference" if plan.waiting else ""
+    theory = _theory_rates(plan)
+    return with_rates(plan, theory), "those of mean-field theory, as the reference has not run yet"
+
+
+def with_wanted_theory(plan: Plan) -> Plan:
+    """The plan with runs of the smaller networks that the study wants at the rates of mean-field theory.
+
+    Raises RequestError for a network that the theory does not cover.
+    """
+    wanting = [
+        i for i, c in plan.study.simulated if any(p.from_theory and p.scaling for p in c.ports())
+    ]
+    if not wanting:
+        return plan
+    try:
+        return with_theory(plan, _theory_rates(plan))
+    except RequestError as error:
+        if str(error).startswith(f"{plan.study.file}:"):
+            raise
+        where = f"{plan.study.file}: {place(('candidate', wanting[0], 'rates_from'))}"
+        raise RequestError(f"{where}: {error}") from None
+
+
+def _theory_rates(plan: Plan) -> dict[str, float]:
     simulation = plan.study.simulation
     realization = Realization(plan.network, simulation.seeds[0], simulation.timestep)
     found = mean_rates(realization, (simulation.warmup + simulation.duration) * 1e-3)
-    rounded = {label: float(f"{rate:.{DIGITS}g}") for label, rate in found.items()}
-    return with_rates(plan, rounded), "those of mean-field theory, as the reference has not run yet"
+    return {label: float(f"{rate:.{DIGITS}g}") for label, rate in found.items()}
 
 
 def recorded(plan: Plan, store: Store) -> dict[int, Recording]:
@@ -77,7 +102,7 @@ def said(plan: Plan, name: str) -> list[str]:
     sentences = list(found.notes)
     if found.rates:
         listed = ", ".join(f"{label} {rate:g}" for label, rate in found.rates.items())
-        origin = "the study's" if plan.study.port(name).rates else "those of the reference"
+        origin = plan.rates_from(name) or "those of the reference"
         sentences.append(f"it is made with these rates (1/s), {origin}: {listed}")
     return sentences
 

@@ -57,7 +57,8 @@ class Plan:
     ``networks`` has the network by time step (ms), as formats may have one of their own and a model
     may ask for it; ``network`` is that of the study's. ``notes`` say what was moved, rounded, left out or
     taken from elsewhere, a sentence each. ``scaled`` has the smaller networks by the name of the candidate;
-    those whose rates are not known yet, and their runs, are missing.
+    those whose rates are not known yet, and their runs, are missing. ``theory`` has the rates (1/s) of those that want
+    theory's.
     """
 
     study: Study
@@ -65,6 +66,7 @@ class Plan:
     tasks: tuple[Task, ...]
     notes: tuple[str, ...] = ()
     scaled: Mapping[str, Downscaled] = field(default_factory=dict)
+    theory: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def network(self) -> Network:
@@ -87,6 +89,11 @@ class Plan:
         """The network that runs of a candidate, or in a number format, have."""
         scaled = self.scaled.get(name)
         return scaled.network if scaled else self.networks[self.study.timestep(name)]
+
+    def rates_from(self, name: str) -> str | None:
+        """Where the rates of a smaller network are from, in words; None for those of the reference."""
+        port = self.study.port(name)
+        return "mean-field theory's" if port.from_theory else "the study's" if port.rates else None
 
     @property
     def waiting(self) -> tuple[Run, ...]:
@@ -118,7 +125,7 @@ def plan(study: Study, listener: Listener = ignore, store: Store | None = None) 
             told += adjustments(network, timestep, study.simulation.steps(timestep))
         notes += [sentence for sentence in told if sentence not in notes]
     refuse_unscalable(study, networks)
-    planned = Plan(study, networks, (), tuple(notes), downscaled(study, networks, {}))
+    planned = Plan(study, networks, (), tuple(notes), downscaled(study, networks, {}, {}))
     return replace(planned, tasks=_tasks(planned))
 
 
@@ -127,13 +134,21 @@ def with_rates(plan: Plan, rates: Mapping[str, float]) -> Plan:
 
     Raises RequestError for a method that cannot reach the wanted scale at these rates.
     """
-    scaled = downscaled(plan.study, plan.networks, rates)
+    scaled = downscaled(plan.study, plan.networks, rates, plan.theory)
     complete = replace(plan, scaled=scaled)
     return replace(complete, tasks=_tasks(complete))
 
 
+def with_theory(plan: Plan, rates: Mapping[str, float]) -> Plan:
+    """The plan with runs of the smaller networks that the study wants at the ``rates`` (1/s) of theory."""
+    return with_rates(replace(plan, theory=rates), {})
+
+
 def downscaled(
-    study: Study, networks: Mapping[float, Network], rates: Mapping[str, float]
+    study: Study,
+    networks: Mapping[float, Network],
+    rates: Mapping[str, float],
+    theory: Mapping[str, float],
 ) -> dict[str, Downscaled]:
     """The smaller networks of a study by the name of the candidate, as far as rates are known."""
     found, refused = {}, []
@@ -142,7 +157,7 @@ def downscaled(
             if not port.scaling:
                 continue
             scaling = Scaling.parse(port.scaling)
-            known = port.rates or rates
+            known = port.rates or (theory if port.from_theory else rates)
             network = networks[study.timestep(port.name)]
             if scaling.needs_rates and not known and sources_without_rate(network):
                 continue
@@ -161,7 +176,7 @@ def refuse_unscalable(study: Study, networks: Mapping[float, Network]) -> None:
     """Raise RequestError for a scaling that is wrong at any rates, or whose rates nothing will tell."""
     for i, candidate in study.simulated:
         for port in candidate.ports():
-            if not port.scaling or port.rates:
+            if not port.scaling or port.rates or port.from_theory:
                 continue
             network = networks[study.timestep(port.name)]
             scaling = replace(Scaling.parse(port.scaling), method="sqrt")  # reaches every scale
@@ -397,7 +412,7 @@ def describe(plan: Plan) -> dict[str, Any]:
             {
                 "name": name,
                 "rates": dict(found.rates),
-                "given": bool(study.port(name).rates),
+                "rates_from": plan.rates_from(name),
                 "populations": [asdict(row) for row in found.rows],
                 "notes": list(found.notes),
             }

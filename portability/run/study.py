@@ -216,6 +216,9 @@ class Candidate(Section):
     rates: dict[str, float] = Field(
         default={}, description="a table of rates (1/s) by population, such as {E = 5.0}"
     )
+    rates_from: Literal["reference", "mean-field"] = Field(
+        default="reference", description='"reference" or "mean-field"'
+    )
 
     @field_validator("format", "scaling", mode="before")
     @classmethod
@@ -237,14 +240,21 @@ class Candidate(Section):
 
     @model_validator(mode="after")
     def _rates_of_something(self) -> Candidate:
-        if self.rates and self.scaling == [""]:
-            raise ValueError("rates: belong to a scaling")
+        if self.scaling == [""]:
+            for key in ("rates", "rates_from"):
+                if key in self.model_fields_set and getattr(self, key):
+                    raise ValueError(f"{key}: belongs to a scaling")
+        if self.rates and "rates_from" in self.model_fields_set:
+            raise ValueError(
+                "rates_from: contradicts rates, which are given; leave out one of them"
+            )
         return self
 
     def ports(self) -> list[Port]:
         """One for each candidate that it stands for."""
+        from_theory = self.rates_from == "mean-field"
         return [
-            Port(f"{name} {scaling}" if scaling else name, name, scaling, self.rates)
+            Port(f"{name} {scaling}" if scaling else name, name, scaling, self.rates, from_theory)
             for scaling in self.scaling
             for name in self.format
         ]
@@ -254,13 +264,15 @@ class Candidate(Section):
 class Port:
     """What of a network a candidate has: its numbers in a ``format``, all of it or a ``scaling`` of it.
 
-    ``name`` stands for both in a study; ``rates`` (1/s) are those that the study gives for the scaling.
+    ``name`` stands for both in a study; ``rates`` (1/s) are those that the study gives for the scaling. It may want
+    those ``from_theory``; otherwise they are the reference's.
     """
 
     name: str
     format: str
     scaling: str = ""
     rates: Mapping[str, float] = field(default_factory=dict)
+    from_theory: bool = False
 
 
 class SpikesCandidate(Section):
