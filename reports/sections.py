@@ -207,7 +207,7 @@ def covariances(
         }
         if any(c.whole_curve or c.smaller_curve for c in of.values()):
             lags = activity.lags(results.study.timestep)
-            pictures.append(theory_figures.covariance_picture(entry.name, lags, lines))
+            pictures.append(theory_figures.covariance_picture(entry.format, lags, lines))
     return {"rows": rows, "pictures": pictures}
 
 

@@ -230,7 +230,7 @@ def covariance_picture(
     with style():
         canvas = Canvas(grid.width, grid.height)
         canvas.text(
-            6, 14, f"Covariance (1/s²) by lag (ms), {short(name, 34)}", weight="bold", size=9
+            6, 14, f"Covariance (1/s²) by lag (ms), {short(name, 22)}", weight="bold", size=9
         )
         for index, (population, (whole, smaller, *predicted)) in enumerate(curves.items()):
             left, top, width, height = grid.place(index, 30)

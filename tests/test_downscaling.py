@@ -542,6 +542,39 @@ def test_a_second_run_simulates_nothing_and_the_report_takes_stored_runs(
     assert "What is kept, by statistic" in page
     assert "250 neurons" not in page
     assert "400 -&gt; 200 neurons" in page
+    assert "Covariances by lag, predicted and simulated" in page
+    for name in SCALINGS:
+        assert f"covariances by lag of the whole network and of double {name}," in page
+
+
+def test_predicted_covariances_are_beside_simulated_ones(results: pp.Results) -> None:
+    factors = {
+        name: {c.population: c.size_factor for c in entry.prediction.covariances}
+        for name, entry in entries(results).items()
+    }
+    assert factors["N=0.5"]["E"] == pytest.approx(2.0, rel=0.02)
+    assert factors["N=1"] == pytest.approx({"E": 1.0, "I": 1.0})
+    (excitatory, _) = entries(results)["N=0.5"].prediction.covariances
+    assert len(excitatory.whole_curve) == len(excitatory.smaller_curve) == 51
+
+
+def test_a_network_without_a_calm_state_has_integrals_only() -> None:
+    """Inhibition with a delay of 10 ms, as in the tests of linear response."""
+    study = pp.Study(
+        "restless",
+        "balanced",
+        parameters={"neurons": 1000, "inputs": 800, "weight": 0.1, "delay": 10.0},
+        reference=("emulator", "double"),
+        candidates=[("emulator", "double", "N=0.5")],
+        duration=1000.0,
+        seeds=[1],
+    )
+    ((entry,),) = ([p["prediction"] for p in study.predict()],)
+    assert (
+        "only integrals over lags, as linear response calls the whole network near"
+        in entry["reason"]
+    )
+    assert all("size_factor" not in c and c["whole"] for c in entry["covariances"])
 
 
 def test_description_before_anything_runs(
