@@ -36,17 +36,17 @@ from pynn_portability.results import exporting, scaling, smallest, taking
 from pynn_portability.results.assembling import Assembled, assemble, exit_code
 from pynn_portability.results.files import write_data
 from pynn_portability.results.schema import StudyResults
-from pynn_portability.run import bundle, imported
+from pynn_portability.run import bundle, imported, job_array
 from pynn_portability.run import plan as planning
 from pynn_portability.run import study as study_module
 from pynn_portability.run.events import Advanced, Began, Ended, Event, Listener, ignore
-from pynn_portability.run.executor import Executor, execute, stored, summary
+from pynn_portability.run.executor import Executor, execute, keys, stored, summary
 from pynn_portability.run.outcome import Outcome
 from pynn_portability.run.plan import Plan
 from pynn_portability.run.record import IMPORTED
 from pynn_portability.run.script_study import script_values, write_script_study
 from pynn_portability.run.store import Store
-from pynn_portability.run.study import inventory, load_study, study_of
+from pynn_portability.run.study import Role, inventory, load_study, study_of
 from pynn_portability.spikes import intake
 from pynn_portability.spikes.blocks import to_neo
 from pynn_portability.spikes.mapping import Map, read_map
@@ -252,6 +252,56 @@ class Study:
                     taking.check_again(plan, store)
                 with _runs_kept(store, (OSError, RequestError) if made else OSError):
                     return _judged(plan, outcomes, store, listener, drawings=False)
+
+    def simulate(
+        self,
+        only: Sequence[str],
+        folder: Path | str | None = None,
+        *,
+        jobs: int | None = None,
+        progress: bool | Listener = True,
+    ) -> tuple[Outcome, ...]:
+        """Make some of the runs, and judge nothing; many processes may do so in one folder at once.
+
+        ``only`` names runs by number from 0 on, the reference's first, ``"3"``, by ranges, ``"0-9"``, or by the
+        begin of their keys. A run that another process is making is waited for. Raises RequestError for what
+        names none, and for smaller networks whose rates no run of the reference tells yet.
+        """
+        store = Store(Path(folder or self.folder))
+        with _listening(progress) as listener:
+            plan = scaling.completed(self._planned(listener), store)
+            runs = job_array.chosen(self._description.runs(), keys(plan), only)
+            if waiting := [run for run in runs if run in plan.waiting]:
+                raise RequestError(
+                    f"{self._description.file}: {waiting[0].backend} {waiting[0].format} is made with the rates of "
+                    "the reference, whose runs have to be made first"
+                )
+            wanted = replace_fields(plan, tasks=tuple(t for t in plan.tasks if t.run in runs))
+            planning.refuse_problems(wanted)
+            planning.refuse_unwritable(store.folder)
+            planning.refuse_changing(wanted, listener)
+            store.prepare()
+            with _runs_kept(store, OSError):
+                return execute(wanted, store, listener, jobs)
+
+    def slurm_script(
+        self,
+        folder: Path | str | None = None,
+        *,
+        part: Role | None = None,
+        template: str = job_array.SLURM,
+        progress: bool | Listener = False,
+    ) -> str:
+        """A SLURM script whose tasks make a run each, see docs/clusters.md; simulates nothing.
+
+        ``part``: of the reference or of candidates only; ``template``: another text with the same names, such as
+        ``@array@``. Raises RequestError for a study without a file.
+        """
+        if not self._description.file.is_file():
+            raise RequestError("the jobs of a cluster read a study file, and this study has none")
+        store = Store(Path(folder or self.folder))
+        plan = scaling.completed(self.plan(progress=progress), store)
+        return job_array.script(plan, self._description.file, store.folder, part, template)
 
     def judge(
         self,

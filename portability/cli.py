@@ -23,6 +23,7 @@ from pynn_portability import terminal
 
 if TYPE_CHECKING:
     from pynn_portability.api import Results, Study
+    from pynn_portability.run.study import Role
 
 DEFECT = (
     70  # a defect of the program (EX_SOFTWARE); Python's 1 would claim that a candidate deviates
@@ -190,6 +191,15 @@ def run(
             "--stock", help="Run a script that cannot be captured on stock PyNN, unpaired."
         ),
     ] = False,
+    only: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--only",
+            metavar="RUN",
+            help="Make this run and judge nothing: a number from 0 on, a range (0-9), or a key. Many "
+            "processes may do so in one folder; `portability report` judges then.",
+        ),
+    ] = None,
     out: Out = None,
     exit_zero: ExitZero = False,
     jobs: Jobs = None,
@@ -201,6 +211,10 @@ def run(
             if file.suffix == ".py"
             else _of_file(file, arguments, stock)
         )
+        if only:
+            outcomes = study.simulate(only, out, jobs=jobs)
+            terminal.outcomes(outcomes)
+            raise typer.Exit(FAILED if any(outcome.error for outcome in outcomes) else 0)
         results = study.run(out, jobs=jobs)
         terminal.say(results.summary)
         _end_with_verdicts(results, exit_zero)
@@ -403,6 +417,44 @@ def import_spikes(
             folder=out,
         )
         terminal.imported(found)
+
+
+@app.command()
+def script(
+    study_file: StudyFile,
+    slurm: Annotated[
+        bool, typer.Option("--slurm", help="A job array of SLURM, the only kind there is.")
+    ] = False,
+    part: Annotated[
+        str | None,
+        typer.Option(
+            "--part", metavar="reference|candidates", help="Only these runs.", show_default=False
+        ),
+    ] = None,
+    template: Annotated[
+        Path | None,
+        typer.Option("--template", metavar="FILE", help="A script to fill in, in place of ours."),
+    ] = None,
+    out: Out = None,
+) -> None:
+    """Print a script with which a cluster makes the runs, one per job; simulates nothing."""
+    with _explained():
+        from pynn_portability.api import Study
+        from pynn_portability.errors import RequestError
+        from pynn_portability.run import job_array
+
+        if not slurm:
+            raise RequestError("say for which scheduler the script is; there is --slurm")
+        parts: dict[str | None, Role | None] = {
+            None: None,
+            "reference": "reference",
+            "candidates": "candidate",
+        }
+        if part not in parts:
+            raise RequestError(f"--part {part}: allowed are reference and candidates")
+        text = job_array.SLURM if template is None else job_array.read_template(template)
+        study = Study.load(study_file)
+        print(study.slurm_script(out, part=parts[part], template=text, progress=True), end="")
 
 
 @app.command()

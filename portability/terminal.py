@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from pynn_portability.results.schema import StudyResults
     from pynn_portability.results.smallest import Smallest
     from pynn_portability.run.imported import FileEntry, Imported
+    from pynn_portability.run.outcome import Outcome
     from pynn_portability.spikes.intake import Intake, Understood
 
 SECONDS_BETWEEN_LINES = 10.0
@@ -297,6 +298,19 @@ def recommendations(recommendations: Sequence[Any]) -> None:
 
 def _decimal(number: float | None) -> str:
     return "" if number is None else f"{number:.2f}"
+
+
+def outcomes(found: Sequence[Outcome]) -> None:
+    """What became of single runs, a line each."""
+    for outcome in found:
+        run = outcome.run
+        if outcome.error:
+            became = f"failed: {outcome.error}" + (f" (log: {outcome.log})" if outcome.log else "")
+        elif outcome.skipped:
+            became = f"not run: {outcome.skipped}"
+        else:
+            became = f"{'was there' if outcome.reused else 'simulated'}, {outcome.key}"
+        say(f"{run.backend} {run.format} seed {run.seed}: {became}")
 
 
 def selftest(findings: Sequence[Any]) -> None:

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-_CODE = "import sys; from pynn_portability.cli import main; sys.argv[0] = 'portability'; main()"
+CODE = "import sys; from pynn_portability.cli import main; sys.argv[0] = 'portability'; main()"
 
 
 def portability(
@@ -15,7 +15,7 @@ def portability(
 ) -> subprocess.CompletedProcess[str]:
     """Run ``portability`` in a folder; environment variables are those of the tests unless given."""
     return subprocess.run(
-        [sys.executable, "-c", _CODE, *arguments],
+        [sys.executable, "-c", CODE, *arguments],
         cwd=folder,
         env=environment,
         capture_output=True,

@@ -190,8 +190,17 @@ def test_what_a_run_has_started_ends_with_it(store: Store) -> None:
         time.sleep(0.1)
 
 
-def test_a_run_that_cannot_be_started_is_an_outcome(store: Store) -> None:
-    store.make_scratch("crash-1")  # in the way
+def test_a_run_that_cannot_be_started_is_an_outcome(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    makes = store.make_scratch
+
+    def make_scratch(key: str) -> Path:
+        if key == "crash-1":
+            raise FileExistsError("in the way")
+        return makes(key)
+
+    monkeypatch.setattr(store, "make_scratch", make_scratch)
     with LocalExecutor(store, ignore, 1) as executor:
         first, second = (executor.submit(job("crash", seed)) for seed in (1, 2))
         assert "FileExistsError" in str(first.result().error)

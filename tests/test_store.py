@@ -175,6 +175,7 @@ def test_cached_statistics_live_and_go_with_their_run(store: Store) -> None:
     cached.write_bytes(b"whatever")
     assert store.find("k1") == added
     assert store.newest(REQUEST) == added
+    (store.runs / "k1" / "run.json").write_text("damaged")
     store.add(record("k1"), spikes(2))
     assert sorted(p.name for p in (store.runs / "k1").iterdir()) == ["run.json", "spikes.h5"]
 

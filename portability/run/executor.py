@@ -72,6 +72,20 @@ def stored_reference(plan: Plan, store: Store) -> dict[int, RunRecord]:
     return {seed: record for seed, record in found.items() if record}
 
 
+def keys(plan: Plan) -> dict[Run, str]:
+    """What the plan's runs are found by in a store, made with the software that is here."""
+    here = {
+        name: environment(name).model_dump()
+        for name in plan.study.backend_names()
+        if not plan.skipped(name)
+    }
+    return {
+        task.run: run_key(task.request, here[task.run.backend])
+        for task in plan.tasks
+        if task.run.backend in here
+    }
+
+
 def execute(
     plan: Plan,
     store: Store,
@@ -98,7 +112,7 @@ def execute(
             outcomes[task.run] = Outcome(task.run, key, record, reused=True)
         else:
             specification = _specification(plan, store, task, key, software)
-            pending.append(Job(task, key, specification, _time_limit(plan, task)))
+            pending.append(Job(task, key, specification, time_limit(plan, task)))
     # once each, as most runs have the same; workers read them from the store
     for network in {j.task.request["network"]: j.task.network for j in pending}.values():
         networks.keep(network, store.folder)
@@ -149,7 +163,7 @@ class _Overall:
         self._listener(Advanced(ALL_RUNS, done, f"{self._done} of {self._total} done"))
 
 
-def _time_limit(plan: Plan, task: Task) -> float:
+def time_limit(plan: Plan, task: Task) -> float:
     """Seconds after which a run has failed: the study's, otherwise far more than is expected."""
     expected = task.estimate.build_seconds + task.estimate.simulate_seconds
     return plan.study.simulation.timeout or TIME_LIMIT_FACTOR * expected + TIME_LIMIT_SECONDS

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import threading
+import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -77,7 +78,15 @@ class LocalExecutor:
     def _made(self, job: Job) -> Outcome:
         self._tell(Began(job.name, 1.0))
         scratch = None
+        lease = self._store.lease(job.key)
         try:
+            while not lease.take():
+                if self._closed:
+                    return Outcome(job.task.run, job.key, None, "interrupted")
+                self._tell(Advanced(job.name, phase=f"waiting for {lease.holder()}"))
+                time.sleep(_SECONDS_BETWEEN_LOOKS)
+            if record := self._store.find(job.key):  # which somebody else made meanwhile
+                return Outcome(job.task.run, job.key, record, reused=True)
             scratch = self._store.make_scratch(job.key)
             error, log = self._simulate(job, scratch)
             record = self._store.find(job.key)
@@ -89,6 +98,7 @@ class LocalExecutor:
         finally:
             if scratch:
                 shutil.rmtree(scratch, ignore_errors=True)
+            lease.release()
             self._tell(Ended(job.name))
 
     def _tell(self, event: Event) -> None:

@@ -12,6 +12,7 @@ import fcntl
 import hashlib
 import json
 import os
+import secrets
 import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -20,6 +21,7 @@ from typing import Any
 
 from pynn_portability.errors import RequestError
 from pynn_portability.files import file_hash, read_regular, remove
+from pynn_portability.run import lease
 from pynn_portability.run.record import RunRecord
 from pynn_portability.spikes.data import SpikeData
 from pynn_portability.spikes.sonata import write_sonata
@@ -46,11 +48,10 @@ class Store:
         self.runs = folder / "runs"
         self._by_request: dict[str, list[RunRecord]] | None = None
 
-    @contextmanager
-    def locked(self) -> Iterator[None]:
-        """Make the folder, keep other processes out of it, and remove what a crash left behind.
+    def prepare(self) -> None:
+        """Make the folder. Many processes may then add runs at once, each under a `lease` of its own.
 
-        Raises ``RequestError`` when the folder cannot be written or another process uses it.
+        Raises ``RequestError`` when the folder cannot be written.
         """
         try:
             self.runs.mkdir(parents=True, exist_ok=True)
@@ -61,11 +62,20 @@ class Store:
                         f"{self.folder / name}: is a symbolic link, which is not followed; remove it or "
                         "choose another folder with --out"
                     )
+        except OSError as error:
+            raise self._unwritable(error) from None
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Make the folder, keep other processes from judging in it, and remove what a crash left behind.
+
+        Raises ``RequestError`` when the folder cannot be written or another process uses it.
+        """
+        self.prepare()
+        try:
             descriptor = _opened_lock(self.folder / ".lock")
         except OSError as error:
-            raise RequestError(
-                f"{self.folder}: the output folder cannot be written: {error.strerror}"
-            ) from None
+            raise self._unwritable(error) from None
         with os.fdopen(descriptor, "wb") as lock:
             try:
                 # released by the operating system when the process ends, however it ends
@@ -75,13 +85,22 @@ class Store:
                     f"{self.folder}: another portability process is writing to this output folder, "
                     "wait for it or choose another folder with --out"
                 ) from None
+            making = lease.alive(self.runs)
             for leftover in self.runs.glob(f"{_UNFINISHED}*"):
-                remove(leftover)
+                if not any(key in leftover.name for key in making):
+                    remove(leftover)
             yield
+
+    def _unwritable(self, error: OSError) -> RequestError:
+        return RequestError(f"{self.folder}: the output folder cannot be written: {error.strerror}")
+
+    def lease(self, key: str) -> lease.Lease:
+        """What says that a run is being made."""
+        return lease.Lease(self.runs, key)
 
     def make_scratch(self, key: str) -> Path:
         """A folder for whatever a running simulator writes; the next lock removes what is left."""
-        folder = self.runs / f"{_UNFINISHED}scratch-{key}"
+        folder = self.runs / f"{_UNFINISHED}scratch-{key}-{secrets.token_hex(8)}"
         folder.mkdir()
         return folder
 
@@ -141,19 +160,28 @@ class Store:
         return self.runs / key / SPIKES
 
     def add(self, record: RunRecord, spikes: SpikeData) -> RunRecord:
-        """Store a finished run; returns its record with the hash of its spikes."""
+        """Store a finished run; returns its record with the hash of its spikes.
+
+        If another process has stored the same run meanwhile, that one stays.
+        """
         key = record.key
-        temporary = self.runs / f"{_UNFINISHED}{key}"
-        remove(temporary)
+        temporary = self.runs / f"{_UNFINISHED}{key}-{secrets.token_hex(8)}"
         temporary.mkdir(parents=True)
         try:
             write_sonata(temporary / SPIKES, spikes)
             complete = record.sealed(file_hash(temporary / SPIKES))
             text = json.dumps(complete.model_dump(by_alias=True), indent=1, allow_nan=False)
             (temporary / RECORD).write_text(text + "\n", encoding="utf-8")
-            # what is in the way is damaged, otherwise it would not have been run again
+            if found := self.find(key):
+                return found
+            # what is in the way is damaged
             remove(self.runs / key)
-            temporary.replace(self.runs / key)
+            try:
+                temporary.replace(self.runs / key)
+            except OSError:
+                if found := self.find(key):
+                    return found
+                raise
         finally:
             remove(temporary)
         self._index(complete)
