@@ -665,9 +665,7 @@ def _itself(
 
 def _shared(rule: FixedTotalNumber | FixedNumber, ends: Ends) -> int:
     """Number of sources that have a target which they must not choose."""
-    if not rule.self_connections and ends.itself is not None:
-        return int((ends.itself >= 0).sum())
-    return ends.n_sources if _without_itself(rule, ends) else 0
+    return int((_itself(rule, ends) >= 0).sum())
 
 
 def _most_sources(rule: FixedTotalNumber | FixedNumber, ends: Ends) -> int:

@@ -74,16 +74,22 @@ def stored_reference(plan: Plan, store: Store) -> dict[int, RunRecord]:
 
 def keys(plan: Plan) -> dict[Run, str]:
     """What the plan's runs are found by in a store, made with the software that is here."""
-    here = {
-        name: environment(name).model_dump()
-        for name in plan.study.backend_names()
-        if not plan.skipped(name)
-    }
+    environments = _environments(plan)
     return {
-        task.run: run_key(task.request, here[task.run.backend])
+        task.run: _key(task, environments[task.run.backend])
         for task in plan.tasks
-        if task.run.backend in here
+        if task.run.backend in environments
     }
+
+
+def _environments(plan: Plan) -> dict[str, Environment]:
+    """The software of every backend whose runs take place here."""
+    names = plan.study.backend_names()
+    return {name: environment(name) for name in names if not plan.skipped(name)}
+
+
+def _key(task: Task, software: Environment) -> str:
+    return run_key(task.request, software.model_dump())
 
 
 def execute(
@@ -98,16 +104,16 @@ def execute(
     Runs take place on this machine, at most ``jobs`` at once, or where another ``executor`` has them. On
     any exception running simulations are ended; finished runs stay in the store.
     """
-    skipped = {name: plan.skipped(name) for name in plan.study.backend_names()}
-    environments = {name: environment(name) for name in skipped if not skipped[name]}
+    environments = _environments(plan)
     outcomes: dict[Run, Outcome] = {}
     pending: list[Job] = []
     for task in plan.tasks:
-        if reason := skipped[task.run.backend]:
+        if task.run.backend not in environments:
+            reason = plan.skipped(task.run.backend)
             outcomes[task.run] = Outcome(task.run, "", None, skipped=reason)
             continue
         software = environments[task.run.backend]
-        key = run_key(task.request, software.model_dump())
+        key = _key(task, software)
         if record := store.find(key):
             outcomes[task.run] = Outcome(task.run, key, record, reused=True)
         else:
